@@ -1,0 +1,82 @@
+"""The run's ledger: what happened, one JSON line each. State and productive time are folds over it.
+
+Written by the supervisor (decisions, attempts) and by rank 0 (first step, checkpoints, the end), each line with one append, so
+that the two cannot tear each other's lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from launcher.rundir import RunDir, json_lines, owner
+
+State = Literal["queued", "starting", "running", "restarting", "stopping", "done", "failed", "stopped", "cancelled", "prepared"]
+LIVE: frozenset[State] = frozenset(("starting", "running", "restarting", "stopping"))
+
+AFTER: dict[str, State] = {
+    "prepared": "prepared",
+    "supervising": "starting",
+    "attempt": "starting",
+    "running": "running",
+    "failure": "restarting",
+    "stopping": "stopping",
+    "stopped": "stopped",
+    "cancelled": "cancelled",
+    "failed": "failed",
+    "done": "done",
+}
+"""The state that each event leaves the run in; others leave it as it is."""
+
+
+def record(run: RunDir, event: str, *, attempt: int | None = None, **details: Any) -> None:
+    """Appends one event. `reason` says in words why a decision was taken."""
+    entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, "attempt": attempt, **details}
+    descriptor = os.open(run.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run, folded from its ledger."""
+
+    state: State = "prepared"
+    reason: str | None = None
+    attempts: int = 0
+    step: int | None = None
+    backend: str | None = None
+    times: list[tuple[str, datetime]] = field(default_factory=list)
+
+
+def fold(entries: Iterable[dict[str, Any]]) -> Summary:
+    """What the ledger says by itself, whether or not a supervisor is still there."""
+    state: State = "prepared"
+    reason = backend = step = None
+    attempts = 0
+    times = []
+    for entry in entries:
+        event = entry.get("event", "")
+        if event in AFTER:
+            state, reason = AFTER[event], entry.get("reason")
+        attempts = max(attempts, entry.get("attempt") or 0)
+        backend = entry.get("backend", backend)
+        step = entry.get("step", step)
+        times.append((event, datetime.fromisoformat(entry["time"])))
+    return Summary(state, reason, attempts, step, backend, times)
+
+
+def summarize(run: RunDir) -> Summary:
+    """The run as it is now: a live state without a living supervisor is `stopped`, with the reason."""
+    from dataclasses import replace
+
+    summary = fold(json_lines(run.events))
+    if summary.state in LIVE and owner(run) is None:
+        return replace(summary, state="stopped", reason="its supervisor died (stale lock): continue with launch resume")
+    return summary

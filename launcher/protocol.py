@@ -1,0 +1,158 @@
+"""The messages between supervisor and agent: JSON lines over the agent's standard streams.
+
+A message is one line of under 1,000 bytes: longer lines of several agents tear where srun merges them. What is larger is a file
+in the run directory, which the message names. Every message to an agent is addressed, since srun hands its input to all of them,
+and every order names the attempt that it is about, so that a late one cannot hit the next.
+
+    supervisor -> agent                                  agent -> supervisor
+    warm    plan                 start a fork server     hello    host, pid, cpus
+    store   attempt              open a rendezvous       store    attempt, host, port
+    start   attempt, ranks ...   start these ranks       started  attempt, pids
+    stop    attempt              ask ranks to save       step     attempt, step, pulses    at most twice a second
+    kill    attempt              end ranks at once       exited   attempt, rank, code, step, polled
+    ping                                                 swept    attempt                  all of its processes are gone
+    bye                          end yourself            pong
+                                                         trouble  message                  the agent itself cannot go on
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, NotRequired, TypedDict
+
+MAX_BYTES = 1000
+
+
+class Warm(TypedDict):
+    """Start the fork server for this run's entry: its preloads and its environment."""
+
+    kind: Literal["warm"]
+    to: list[int]
+    run_dir: str
+    node: int
+    """Which of plan.json's nodes this agent is."""
+
+
+class OpenStore(TypedDict):
+    kind: Literal["store"]
+    to: list[int]
+    attempt: int
+    host: str
+    """Name or address under which the other nodes reach this one."""
+    world_size: int
+
+
+class Start(TypedDict):
+    kind: Literal["start"]
+    to: list[int]
+    run_dir: str
+    attempt: int
+    node: int
+    """Index among the attempt's nodes: GROUP_RANK."""
+    nodes: int
+    base_rank: int
+    local_world_size: int
+    world_size: int
+    store_host: str
+    store_port: int
+    restarts: int
+    """TORCHELASTIC_RESTART_COUNT."""
+    max_restarts: int
+
+
+class Order(TypedDict):
+    """stop and kill name their attempt; ping and bye have none."""
+
+    kind: Literal["stop", "kill", "ping", "bye"]
+    to: list[int]
+    attempt: NotRequired[int]
+
+
+ToAgent = Warm | OpenStore | Start | Order
+
+
+class Hello(TypedDict):
+    kind: Literal["hello"]
+    agent: int
+    host: str
+    pid: int
+    cpus: int
+
+
+class StoreReady(TypedDict):
+    kind: Literal["store"]
+    agent: int
+    attempt: int
+    host: str
+    port: int
+
+
+class Started(TypedDict):
+    kind: Literal["started"]
+    agent: int
+    attempt: int
+    pids: list[int]
+
+
+class Step(TypedDict):
+    """The slowest local rank's progress."""
+
+    kind: Literal["step"]
+    agent: int
+    attempt: int
+    step: int
+    pulses: int
+
+
+class Exited(TypedDict):
+    kind: Literal["exited"]
+    agent: int
+    attempt: int
+    rank: int
+    local_rank: int
+    code: int
+    """-N for signal N; 255 where the fork server died."""
+    step: int | None
+    """The last step that the rank told of."""
+    pulses: int
+    killed: bool
+    """True where the agent itself ended it."""
+
+
+class Swept(TypedDict):
+    kind: Literal["swept"]
+    agent: int
+    attempt: int
+
+
+class Pong(TypedDict):
+    kind: Literal["pong"]
+    agent: int
+
+
+class Trouble(TypedDict):
+    kind: Literal["trouble"]
+    agent: int
+    attempt: int | None
+    message: str
+    what: Literal["environment", "agent"]
+
+
+FromAgent = Hello | StoreReady | Started | Step | Exited | Swept | Pong | Trouble
+
+
+def encode(message: ToAgent | FromAgent) -> bytes:
+    """Raises ValueError where the line would be too long to stay whole."""
+    line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    if len(line) > MAX_BYTES:
+        raise ValueError(f"a {message['kind']} message of {len(line)} bytes exceeds {MAX_BYTES}: put it into a file and name that")
+    return line
+
+
+def decode(line: bytes) -> Any:
+    """The message in a line, or None where the line is not one (a library printed into the stream)."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and "kind" in message else None

@@ -1,0 +1,172 @@
+"""A run's directory: every file name in it, atomic writes, and the lock that keeps it to one supervisor.
+
+Nothing here is heavy: the agent and the ranks read these names too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import BackendError, UsageError
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+PLACEHOLDER = "{run_dir}"
+"""Stands for the run directory in plan.json, so that a run can be moved."""
+
+
+class RunDir:
+    """The one place that knows how a run directory is laid out (CONTRACTS: A run directory)."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+
+    def __repr__(self) -> str:
+        return f"RunDir({str(self.path)!r})"
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    job = property(lambda self: self.path / "job.yaml")
+    plan = property(lambda self: self.path / "plan.json")
+    provenance = property(lambda self: self.path / "provenance.json")
+    diff = property(lambda self: self.path / "uncommitted.diff")
+    events = property(lambda self: self.path / "events.jsonl")
+    metrics = property(lambda self: self.path / "metrics.jsonl")
+    timings = property(lambda self: self.path / "timings.jsonl")
+    csv = property(lambda self: self.path / "metrics.csv")
+    failure = property(lambda self: self.path / "failure.json")
+    checkpoints = property(lambda self: self.path / "checkpoints")
+    logs = property(lambda self: self.path / "logs")
+    wandb = property(lambda self: self.path / "wandb")
+    tensorboard = property(lambda self: self.path / "tensorboard")
+    plots = property(lambda self: self.path / "plots")
+    requests = property(lambda self: self.path / "requests")
+    lock = property(lambda self: self.path / ".supervisor")
+    micro_batch = property(lambda self: self.path / "micro_batch.json")
+    supervisor_log = property(lambda self: self.path / "logs" / "supervisor.log")
+
+    def attempt(self, number: int) -> Path:
+        return self.path / "logs" / f"attempt-{number}"
+
+    def rank_log(self, attempt: int, rank: int) -> Path:
+        return self.attempt(attempt) / f"rank-{rank}.log"
+
+    def rank_error(self, attempt: int, rank: int) -> Path:
+        """What the rank's exception was, written by the rank itself."""
+        return self.attempt(attempt) / f"rank-{rank}-error.json"
+
+    def node_log(self, attempt: int, node: int) -> Path:
+        return self.attempt(attempt) / f"node-{node}.log"
+
+    def request(self, what: str) -> Path:
+        """`stop` or `cancel`: asked for by creating the file, looked at every second."""
+        return self.requests / what
+
+    def fill(self, text: str) -> str:
+        return text.replace(PLACEHOLDER, str(self.path))
+
+
+def new_run_dir(runs: Path, name: str) -> RunDir:
+    """A fresh directory of its own, even with many launches at the same moment. Raises BackendError."""
+    while True:
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        path = runs / f"{stamp}-{name}-{''.join(secrets.choice(ALPHABET) for _ in range(4))}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise BackendError(f"cannot make a run directory in {runs}: {error.strerror}. Choose another place with --runs DIR") from None
+        return RunDir(path)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """All of it or nothing: written aside, fsynced, renamed."""
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(3)}")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def sync_directory(path: Path) -> None:
+    """Makes a rename last: without it the directory may come back from a power cut without the new name."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """The file's value, or None where there is no such file or it is not whole."""
+    with suppress(OSError, ValueError):
+        return json.loads(path.read_text())
+    return None
+
+
+def json_lines(path: Path) -> Iterator[Any]:
+    """The whole lines of a file that may be being written."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                with suppress(ValueError):
+                    yield json.loads(line)
+
+
+def owner(run: RunDir) -> dict[str, Any] | None:
+    """Who supervises the run now ({host, pid, since}), or None where nobody does (a stale lock counts as nobody)."""
+    with suppress(FileNotFoundError), run.lock.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return read_json(run.lock) or {"host": "?", "pid": 0, "since": "?"}
+    return None
+
+
+@contextmanager
+def locked(run: RunDir) -> Iterator[None]:
+    """Holds the run for this process's lifetime at most: the kernel lets go when it dies. Raises UsageError."""
+    file = run.lock.open("a+b")
+    for patience in (0.05, 0.2, None):  # a reader of owner() may hold the lock for a moment
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if patience is None:
+                holder = owner(run) or {}
+                file.close()
+                raise UsageError(
+                    f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} supervises it since {holder.get('since')}. "
+                    f"See it with 'launch status {run.id}', end it with 'launch stop {run.id}'"
+                ) from None
+            time.sleep(patience)
+    with file:
+        file.truncate(0)
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        file.write(json.dumps(holder).encode())
+        file.flush()
+        yield

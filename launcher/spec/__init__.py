@@ -1,0 +1,3 @@
+"""The job's types: what a user may write, and nothing else."""
+
+from launcher.spec.job import Job as Job

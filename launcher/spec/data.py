@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from launcher.spec.base import Frozen
+from launcher.spec.target import Of, Target
+
+DataTarget = Annotated[Target, Of("data")]
+
+
+class Data(Frozen):
+    """What is learned from, and in which portions."""
+
+    train: DataTarget
+    """Training set; an item is (input, target) or a mapping."""
+    val: DataTarget | None = None
+    """Evaluated every `evaluate_every`."""
+    test: DataTarget | None = None
+    """Evaluated once, at the end."""
+    batch_size: Annotated[int, Field(ge=1)]
+    """Samples per optimizer step over all ranks (global)."""
+    micro_batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Samples per rank and step of accumulation; `auto` is the rank's whole share, halved when memory runs out."""
+    shuffle: bool = True
+    """A new order each epoch, a function of (seed, epoch)."""
+    drop_last: bool = False
+    """Leave out the last batch of an epoch where it is not full."""
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    """Loader processes per rank; the order and the samples are the same for any number."""
+    pin_memory: Literal["auto"] | bool = "auto"
+    """Page-locked batches, for copies that overlap; `auto` on GPUs."""
+    prefetch: Annotated[int, Field(ge=1, le=64)] = 2
+    """Batches that each loader process keeps ready."""
+    collate: Annotated[Target, Of("collate")] | None = None
+    """Makes a batch of a list of items; torch's default otherwise."""
+    augment: list[Annotated[Target, Of("augment")]] = []
+    """Applied to training inputs, in order; randomness is a function of (seed, epoch, sample)."""

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any, Annotated
+
+from pydantic import BeforeValidator
+
+from launcher.spec.base import Frozen
+from launcher.spec.values import Length
+
+
+class Wandb(Frozen):
+    """Weights & Biases; offline where there is no key or no network."""
+
+    project: str | None = None
+    """Project; W&B's own default otherwise."""
+    entity: str | None = None
+    """User or team."""
+    group: str | None = None
+    """Runs shown together."""
+    name: str | None = None
+    """Shown name; the run id otherwise."""
+    tags: list[str] = []
+    """Tags."""
+
+
+def switch(value: Any) -> Any:
+    """`true` is a W&B run with every default, `false` is none."""
+    return {} if value is True else None if value is False else value
+
+
+class Log(Frozen):
+    """What is written about the training, and where it is shown."""
+
+    every: Length = Length("10 steps")
+    """How often a row of metrics is written."""
+    wandb: Annotated[Wandb | None, BeforeValidator(switch)] = None
+    """false, true, or {project, entity, group, name, tags}."""
+    tensorboard: bool = False
+    """Event files in tensorboard/."""
+    csv: bool = False
+    """metrics.csv beside metrics.jsonl."""
+    plots: bool = True
+    """Curves as PNG in plots/."""
