@@ -73,7 +73,7 @@ def newest_first(run: RunDir) -> Iterator[tuple[Checkpoint, str | None]]:
 
 def newest_whole(run: RunDir) -> tuple[Checkpoint | None, list[str]]:
     """The newest that is whole, and a sentence for each damaged one that was passed over."""
-    passed = []
+    passed: list[str] = []
     for checkpoint, damage in newest_first(run):
         if damage is None:
             return checkpoint, passed
@@ -85,7 +85,9 @@ def best(run: RunDir, monitor: str, mode: str) -> Checkpoint | None:
     """The whole checkpoint with the best value of a metric; of equals the oldest."""
     scored = [(each.manifest.get("metrics", {}).get(monitor), each) for each in checkpoints(run)]
     sign = 1 if mode == "min" else -1
-    for _, checkpoint in sorted(((sign * value, each) for value, each in scored if value is not None), key=lambda pair: (pair[0], pair[1].step)):
+    for _, checkpoint in sorted(
+        ((sign * value, each) for value, each in scored if value is not None), key=lambda pair: (pair[0], pair[1].step)
+    ):
         if checkpoint.damage() is None:
             return checkpoint
     return None

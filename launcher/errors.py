@@ -1,11 +1,11 @@
 """What can go wrong for a user. Each class means one thing to mend and owns its exit code (CONTRACTS: Ends).
 
-    LaunchError           1   training failed, restarts used up or not worth it
-    ├── SpecError         2   the job file or an override is wrong: every problem at once
-    ├── UsageError        2   the command line is wrong, or asks for what cannot be done
-    ├── BackendError      3   the environment is wrong: no GPU asked for, no space, run directory not shared
-    ├── Stopped          75   saved, can be continued
-    └── Cancelled       130   Ctrl-C (saved) or cancel (not)
+LaunchError           1   training failed, restarts used up or not worth it
+├── SpecError         2   the job file or an override is wrong: every problem at once
+├── UsageError        2   the command line is wrong, or asks for what cannot be done
+├── BackendError      3   the environment is wrong: no GPU asked for, no space, run directory not shared
+├── Stopped          75   saved, can be continued
+└── Cancelled       130   Ctrl-C (saved) or cancel (not)
 """
 
 from __future__ import annotations

@@ -35,7 +35,12 @@ AFTER: dict[str, State] = {
 
 def record(run: RunDir, event: str, *, attempt: int | None = None, **details: Any) -> None:
     """Appends one event. `reason` says in words why a decision was taken."""
-    entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, "attempt": attempt, **details}
+    entry = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "event": event,
+        "attempt": attempt,
+        **details,
+    }
     descriptor = os.open(run.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(descriptor, json.dumps(entry, ensure_ascii=False).encode() + b"\n")

@@ -145,7 +145,9 @@ def encode(message: ToAgent | FromAgent) -> bytes:
     """Raises ValueError where the line would be too long to stay whole."""
     line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
     if len(line) > MAX_BYTES:
-        raise ValueError(f"a {message['kind']} message of {len(line)} bytes exceeds {MAX_BYTES}: put it into a file and name that")
+        raise ValueError(
+            f"a {message['kind']} message of {len(line)} bytes exceeds {MAX_BYTES}: put it into a file and name that"
+        )
     return line
 
 

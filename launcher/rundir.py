@@ -24,6 +24,16 @@ PLACEHOLDER = "{run_dir}"
 """Stands for the run directory in plan.json, so that a run can be moved."""
 
 
+class Place:
+    """A fixed path inside a run directory."""
+
+    def __init__(self, relative: str) -> None:
+        self.relative = relative
+
+    def __get__(self, run: RunDir, owner: type[RunDir]) -> Path:
+        return run.path / self.relative
+
+
 class RunDir:
     """The one place that knows how a run directory is laid out (CONTRACTS: A run directory)."""
 
@@ -37,24 +47,24 @@ class RunDir:
     def id(self) -> str:
         return self.path.name
 
-    job = property(lambda self: self.path / "job.yaml")
-    plan = property(lambda self: self.path / "plan.json")
-    provenance = property(lambda self: self.path / "provenance.json")
-    diff = property(lambda self: self.path / "uncommitted.diff")
-    events = property(lambda self: self.path / "events.jsonl")
-    metrics = property(lambda self: self.path / "metrics.jsonl")
-    timings = property(lambda self: self.path / "timings.jsonl")
-    csv = property(lambda self: self.path / "metrics.csv")
-    failure = property(lambda self: self.path / "failure.json")
-    checkpoints = property(lambda self: self.path / "checkpoints")
-    logs = property(lambda self: self.path / "logs")
-    wandb = property(lambda self: self.path / "wandb")
-    tensorboard = property(lambda self: self.path / "tensorboard")
-    plots = property(lambda self: self.path / "plots")
-    requests = property(lambda self: self.path / "requests")
-    lock = property(lambda self: self.path / ".supervisor")
-    micro_batch = property(lambda self: self.path / "micro_batch.json")
-    supervisor_log = property(lambda self: self.path / "logs" / "supervisor.log")
+    job = Place("job.yaml")
+    plan = Place("plan.json")
+    provenance = Place("provenance.json")
+    diff = Place("uncommitted.diff")
+    events = Place("events.jsonl")
+    metrics = Place("metrics.jsonl")
+    timings = Place("timings.jsonl")
+    csv = Place("metrics.csv")
+    failure = Place("failure.json")
+    checkpoints = Place("checkpoints")
+    logs = Place("logs")
+    wandb = Place("wandb")
+    tensorboard = Place("tensorboard")
+    plots = Place("plots")
+    requests = Place("requests")
+    lock = Place(".supervisor")
+    micro_batch = Place("micro_batch.json")
+    supervisor_log = Place("logs/supervisor.log")
 
     def attempt(self, number: int) -> Path:
         return self.path / "logs" / f"attempt-{number}"
@@ -87,7 +97,9 @@ def new_run_dir(runs: Path, name: str) -> RunDir:
         except FileExistsError:
             continue
         except OSError as error:
-            raise BackendError(f"cannot make a run directory in {runs}: {error.strerror}. Choose another place with --runs DIR") from None
+            raise BackendError(
+                f"cannot make a run directory in {runs}: {error.strerror}. Choose another place with --runs DIR"
+            ) from None
         return RunDir(path)
 
 
@@ -160,13 +172,18 @@ def locked(run: RunDir) -> Iterator[None]:
                 holder = owner(run) or {}
                 file.close()
                 raise UsageError(
-                    f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} supervises it since {holder.get('since')}. "
+                    f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} supervises it "
+                    f"since {holder.get('since')}. "
                     f"See it with 'launch status {run.id}', end it with 'launch stop {run.id}'"
                 ) from None
             time.sleep(patience)
     with file:
         file.truncate(0)
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         file.write(json.dumps(holder).encode())
         file.flush()
         yield

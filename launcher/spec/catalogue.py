@@ -6,7 +6,7 @@ completion and the worker's building follow from it. Arguments keep the names an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -30,6 +30,10 @@ class Entry:
     doc: str
     arguments: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     """name -> (type, default); `REQUIRED` where there is none."""
+    needs: tuple[str, ...] = ()
+    """Modules that building it imports: what a fork server loads beforehand."""
+    samples: Callable[[Mapping[str, Any]], int] | None = None
+    """A data set's length from its arguments, where it is known without loading it."""
 
     @cached_property
     def model(self) -> type[BaseModel]:
@@ -47,11 +51,16 @@ ADAM: dict[str, tuple[Any, Any]] = {
     "lr": (float, 1e-3), "betas": (tuple[float, float] | list[float], (0.9, 0.999)), "eps": (float, 1e-8),
     "weight_decay": (float, 0.0), "amsgrad": (bool, False),
 }  # fmt: skip
+VISION = ("torchvision.models",)
+TRANSFORMS = ("torchvision.transforms.v2",)
+DIGITS = {"train": 1437, "val": 360, "all": 1797}
 REDUCED: dict[str, tuple[Any, Any]] = {}
 
 CATALOGUE = entries(
-    Entry("model", "resnet18", "launcher.worker.models:torchvision_model", "ResNet-18 of torchvision", TORCHVISION_MODEL),
-    Entry("model", "resnet50", "launcher.worker.models:torchvision_model", "ResNet-50 of torchvision", TORCHVISION_MODEL),
+    Entry("model", "resnet18", "launcher.worker.models:torchvision_model", "ResNet-18 of torchvision", TORCHVISION_MODEL,
+          needs=VISION),
+    Entry("model", "resnet50", "launcher.worker.models:torchvision_model", "ResNet-50 of torchvision", TORCHVISION_MODEL,
+          needs=VISION),
     Entry("model", "mlp", "launcher.worker.models:mlp", "fully connected layers with an activation between them", {
         "in_features": (int, REQUIRED), "hidden": (list[int], [128]), "out_features": (int, REQUIRED), "activation": (str, "relu"),
         "dropout": (float, 0.0), "batch_norm": (bool, False)}),
@@ -76,15 +85,18 @@ CATALOGUE = entries(
     Entry("schedule", "step", "launcher.worker.schedules:step", "times `gamma` after every `step_size`",
           {"step_size": (Length, REQUIRED), "gamma": (float, 0.1)}),
     Entry("data", "digits", "launcher.worker.data.digits:digits", "scikit-learn's 1,797 hand-written digits, split 80/20 by class", {
-        "split": (Literal["train", "val", "all"], "train"), "size": (int, 8), "flatten": (bool, False), "normalize": (bool, True)}),
+        "split": (Literal["train", "val", "all"], "train"), "size": (int, 8), "flatten": (bool, False), "normalize": (bool, True)},
+          needs=("sklearn.datasets", "sklearn.model_selection"), samples=lambda given: DIGITS[given.get("split", "train")]),
     Entry("data", "fake_data", "launcher.worker.data.fake:fake_data", "random inputs and classes of any size, for trying things out", {
-        "samples": (int, 1000), "shape": (list[int], [3, 32, 32]), "num_classes": (int, 10), "seed": (int, 0)}),
+        "samples": (int, 1000), "shape": (list[int], [3, 32, 32]), "num_classes": (int, 10), "seed": (int, 0)},
+          samples=lambda given: int(given.get("samples", 1000))),
     Entry("augment", "random_crop", "torchvision.transforms.v2:RandomCrop", "a random window of the padded image", {
         "size": (int | list[int], REQUIRED), "padding": (int | list[int] | None, None), "fill": (float, 0.0),
-        "padding_mode": (Literal["constant", "edge", "reflect", "symmetric"], "constant")}),
+        "padding_mode": (Literal["constant", "edge", "reflect", "symmetric"], "constant")}, needs=TRANSFORMS),
     Entry("augment", "random_horizontal_flip", "torchvision.transforms.v2:RandomHorizontalFlip", "mirrored left to right with probability `p`",
-          {"p": (float, 0.5)}),
-    Entry("metric", "accuracy", "launcher.worker.metrics:accuracy", "share of samples whose largest output is the target", {}),
+          {"p": (float, 0.5)}, needs=TRANSFORMS),
+    Entry("metric", "accuracy", "launcher.worker.metrics:accuracy", "share of samples whose largest output is the target", {},
+          needs=("torchmetrics.classification",)),
 )  # fmt: skip
 
 

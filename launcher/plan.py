@@ -1,0 +1,309 @@
+"""What will be executed, as plain data: a pure function of the job and the cluster. It asks the machine nothing.
+
+The run directory stands as `{run_dir}` in every string, so that a run can be moved and the plan printed before it exists.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from launcher.errors import BackendError
+from launcher.rundir import PLACEHOLDER, RunDir, read_json
+from launcher.spec import Job
+from launcher.spec.catalogue import CATALOGUE, Kind
+from launcher.spec.target import Target
+from launcher.spec.train import Train
+
+WORKER = "launcher.worker"
+CORES_PER_RANK = 2
+"""Without a GPU. One rank per core was measured slower, and a busy neighbour then stalls every rank."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A node as its backend sees it."""
+
+    host: str
+    address: str
+    """Name or address under which the other nodes reach it."""
+    cpus: tuple[int, ...]
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What there is to run on, as far as a plan needs to know it."""
+
+    backend: str
+    machines: tuple[Machine, ...]
+    python: str
+    """The interpreter on the nodes."""
+    rehearsal: bool = False
+    """Several nodes that are shares of one machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    nodes: int
+    procs_per_node: int
+    world_size: int
+    threads: int
+    device: Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """global = ranks x micro-batch x accumulation, where the shares are even."""
+
+    size: int
+    per_rank: int
+    """The largest share of a rank."""
+    micro: int
+    accumulation: int
+    samples: int | None
+    steps_per_epoch: int | None
+    steps: int | None
+    """Of the whole run; None where the data's length is not known before it is loaded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a rank executes."""
+
+    kind: Literal["worker", "script", "module", "program"]
+    target: str
+    argv: tuple[str, ...]
+    """What follows argv[0]."""
+    cwd: str
+    preload: tuple[str, ...]
+    stop_grace_s: float
+    engine: Literal["launcher", "torchrun"]
+    max_restarts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    index: int
+    host: str
+    address: str
+    argv: tuple[str, ...]
+    """The agent's command."""
+    env: Mapping[str, str]
+    cpus: tuple[int, ...] | None
+    """Cores that the agent binds itself to; None leaves it all."""
+    local_world_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    version: int
+    name: str
+    backend: str
+    rehearsal: bool
+    world: World
+    batch: Batch | None
+    entry: Entry
+    env: Mapping[str, str]
+    """What the ranks' environment has over the agent's; ${env:NAME} is read on the node."""
+    supervisor: tuple[str, ...]
+    torchrun: tuple[str, ...]
+    """The plain line that does the same without launcher's agents."""
+    nodes: tuple[Node, ...]
+    files: tuple[str, ...]
+    resolved: Mapping[str, Any]
+    """Fields that were `auto`, and what they came to."""
+    lost_after_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        batch = data["batch"]
+        nested = {
+            "world": World(**data["world"]),
+            "batch": Batch(**batch) if batch else None,
+            "entry": Entry(**{**data["entry"], **tuples(data["entry"], "argv", "preload")}),
+            "nodes": tuple(Node(**{**node, **tuples(node, "argv", "cpus")}) for node in data["nodes"]),
+        }
+        return cls(**{**data, **nested, **tuples(data, "supervisor", "torchrun", "files")})
+
+    def entry_command(self) -> tuple[str, ...]:
+        """The entry as a person would type it after `python`."""
+        flag = {"worker": ("-m",), "module": ("-m",), "script": (), "program": ()}[self.entry.kind]
+        return (*flag, self.entry.target, *self.entry.argv)
+
+
+def tuples(data: Mapping[str, Any], *names: str) -> dict[str, tuple[Any, ...] | None]:
+    return {name: None if data[name] is None else tuple(data[name]) for name in names}
+
+
+def read_plan(run: RunDir) -> Plan:
+    """Raises BackendError where the directory is not one that launcher prepared."""
+    data = read_json(run.plan)
+    if data is None:
+        raise BackendError(f"{run.path} holds no plan.json: it is not a run directory, or this machine does not see it")
+    return Plan.from_json(data)
+
+
+def make_plan(job: Job, cluster: Cluster) -> Plan:
+    """Raises BackendError where the cluster cannot hold the job."""
+    world = make_world(job, cluster)
+    entry = make_entry(job)
+    threads = {"OMP_NUM_THREADS": str(world.threads)}
+    return Plan(
+        version=1,
+        name=job.name,
+        backend=cluster.backend,
+        rehearsal=cluster.rehearsal,
+        world=world,
+        batch=make_batch(job.train, world) if job.train else None,
+        entry=entry,
+        env={**threads, **job.env},
+        supervisor=(cluster.python, "-P", "-m", "launcher", "supervise", PLACEHOLDER),
+        torchrun=torchrun_line(entry, world, cluster),
+        nodes=tuple(make_nodes(world, cluster)),
+        files=("job.yaml", "plan.json", "provenance.json", "events.jsonl"),
+        resolved=dict(resolved(job, world, cluster)),
+        lost_after_s=job.retry.lost_after.seconds,
+    )
+
+
+def make_world(job: Job, cluster: Cluster) -> World:
+    smallest_gpus = min(len(machine.gpus) for machine in cluster.machines)
+    cores = min(len(machine.cpus) for machine in cluster.machines)
+    wants = job.resources
+    if wants.device == "cuda" and smallest_gpus == 0:
+        without = next(machine.host for machine in cluster.machines if not machine.gpus)
+        raise BackendError(
+            f"resources.device asks for cuda, but {without} has no GPU for this job. Write device: auto to train on the CPU"
+        )
+    device: Literal["cpu", "cuda"] = "cuda" if smallest_gpus and wants.device != "cpu" else "cpu"
+    if wants.procs_per_node != "auto":
+        procs = wants.procs_per_node
+    else:
+        procs = smallest_gpus if device == "cuda" else max(1, cores // CORES_PER_RANK)
+    if device == "cuda" and job.train and procs > smallest_gpus:
+        raise BackendError(
+            f"{procs} ranks per node want a GPU each, and there are {smallest_gpus}. "
+            f"Write procs_per_node: {smallest_gpus}, or device: cpu"
+        )
+    threads = wants.threads if wants.threads != "auto" else max(1, cores // procs)
+    nodes = len(cluster.machines)
+    return World(nodes=nodes, procs_per_node=procs, world_size=nodes * procs, threads=threads, device=device)
+
+
+def make_batch(train: Train, world: World) -> Batch:
+    data = train.data
+    per_rank = math.ceil(data.batch_size / world.world_size)
+    micro = per_rank if data.micro_batch_size == "auto" else min(data.micro_batch_size, per_rank)
+    samples = known_samples(data.train)
+    per_epoch = None if samples is None else steps_per_epoch(train, samples)
+    steps = train.max_steps if train.max_steps is not None else None if per_epoch is None else per_epoch * (train.epochs or 0)
+    return Batch(size=data.batch_size, per_rank=per_rank, micro=micro, accumulation=math.ceil(per_rank / micro),
+                 samples=samples, steps_per_epoch=per_epoch, steps=steps)  # fmt: skip
+
+
+def steps_per_epoch(train: Train, samples: int) -> int:
+    """Optimizer steps in one pass over `samples`."""
+    data = train.data
+    steps = samples // data.batch_size if data.drop_last else math.ceil(samples / data.batch_size)
+    return min(steps, train.limit_batches) if train.limit_batches else steps
+
+
+def known_samples(data: Target) -> int | None:
+    entry = CATALOGUE.get(("data", data.target))
+    return entry.samples(data.arguments) if entry and entry.samples else None
+
+
+def make_entry(job: Job) -> Entry:
+    engine, restarts, cwd = job.resources.agent, job.retry.max_restarts, job.workdir
+    if job.train:
+        return Entry(kind="worker", target=WORKER, argv=(PLACEHOLDER,), cwd=cwd, preload=preloads(job.train), stop_grace_s=30.0,
+                     engine=engine, max_restarts=restarts)  # fmt: skip
+    run = job.run
+    assert run is not None
+    kind: Literal["script", "module", "program"]
+    if run.script is not None:
+        kind, target, args = "script", str(Path(cwd) / run.script), run.args
+    elif run.module is not None:
+        kind, target, args = "module", run.module, run.args
+    else:
+        assert run.program is not None
+        kind, target, args = "program", run.program[0], [*run.program[1:], *run.args]
+    preload = () if kind == "program" else ("torch", "torch.distributed")
+    return Entry(kind=kind, target=target, argv=tuple(args), cwd=cwd, preload=preload, stop_grace_s=run.stop_grace.seconds,
+                 engine=engine, max_restarts=restarts)  # fmt: skip
+
+
+def targets(train: Train) -> Iterator[tuple[Kind, Target]]:
+    """Every target of a training with its kind."""
+    data = train.data
+    single: list[tuple[Kind, Target | None]] = [
+        ("model", train.model), ("loss", train.loss), ("optimizer", train.optimizer), ("schedule", train.schedule),
+        ("data", data.train), ("data", data.val), ("data", data.test), ("collate", data.collate),
+    ]  # fmt: skip
+    yield from ((kind, target) for kind, target in single if target is not None)
+    yield from (("augment", target) for target in data.augment)
+    yield from (("metric", target) for target in train.metrics)
+
+
+def preloads(train: Train) -> tuple[str, ...]:
+    """What the fork server imports once for all ranks and attempts. A user's own modules are left to the ranks (CUDA)."""
+    needed = ["torch", "torch.distributed", "launcher.worker.train"]
+    for kind, target in targets(train):
+        entry = CATALOGUE.get((kind, target.target))
+        needed += entry.needs if entry else ()
+    return tuple(dict.fromkeys(needed))
+
+
+def make_nodes(world: World, cluster: Cluster) -> Iterator[Node]:
+    for index, machine in enumerate(cluster.machines):
+        shared = {"CUDA_VISIBLE_DEVICES": ",".join(machine.gpus)} if cluster.rehearsal and world.device == "cuda" else {}
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if world.device == "cpu" and machine.gpus else {}
+        yield Node(
+            index=index, host=machine.host, address=machine.address,
+            argv=(cluster.python, "-P", "-m", "launcher.agent", "--id", str(index)),
+            env={**shared, **hidden}, cpus=machine.cpus if cluster.rehearsal else None, local_world_size=world.procs_per_node,
+        )  # fmt: skip
+
+
+def torchrun_line(entry: Entry, world: World, cluster: Cluster) -> tuple[str, ...]:
+    """One line that trains the same directory with stock torchrun (on one machine; all ranks of a rehearsal on it)."""
+    on_one_machine = world.nodes == 1 or cluster.rehearsal
+    where = (
+        ("--standalone", f"--nproc-per-node={world.world_size}")
+        if on_one_machine
+        else (
+            f"--nnodes={world.nodes}",
+            f"--nproc-per-node={world.procs_per_node}",
+            f"--rdzv-endpoint={cluster.machines[0].address}:0",
+        )
+    )
+    flag = {"worker": ("-m",), "module": ("-m",), "script": (), "program": ("--no-python",)}[entry.kind]
+    return (cluster.python, "-m", "torch.distributed.run", *where, *flag, entry.target, *entry.argv)
+
+
+def settle(job: Job, plan: Plan) -> Job:
+    """The job with what `auto` came to: job.yaml as resolved."""
+    came_to = {path.removeprefix("resources."): value for path, value in plan.resolved.items()}
+    return job.model_copy(update={"resources": job.resources.model_copy(update=came_to)})
+
+
+def unsettle(job: Job, plan: Plan) -> Job:
+    """The job as the user wrote it, for a resume on another world: what was `auto` is `auto` again."""
+    automatic = {path.removeprefix("resources."): "auto" for path in plan.resolved}
+    return job.model_copy(update={"resources": job.resources.model_copy(update=automatic)})
+
+
+def resolved(job: Job, world: World, cluster: Cluster) -> Iterator[tuple[str, Any]]:
+    if job.resources.backend == "auto":
+        yield "resources.backend", cluster.backend
+    if job.resources.procs_per_node == "auto":
+        yield "resources.procs_per_node", world.procs_per_node
+    if job.resources.threads == "auto":
+        yield "resources.threads", world.threads

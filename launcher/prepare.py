@@ -1,0 +1,39 @@
+"""From a job to a run directory in which everything stands that a supervisor needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launcher import backends
+from launcher.errors import BackendError
+from launcher.events import record
+from launcher.load import dump_job
+from launcher.plan import Plan, make_plan, settle
+from launcher.rundir import RunDir, new_run_dir, write_atomic, write_json
+from launcher.spec import Job
+
+
+def plan_for(job: Job) -> Plan:
+    """The plan on what there is. Raises BackendError."""
+    return make_plan(job, backends.choose(job.resources.backend).cluster(job))
+
+
+def prepare(job: Job, plan: Plan, runs: Path) -> RunDir:
+    """A new run directory, nothing started. Raises BackendError."""
+    run = new_run_dir(runs, job.name)
+    write(run, job, plan)
+    record(run, "prepared", backend=plan.backend)
+    return run
+
+
+def write(run: RunDir, job: Job, plan: Plan) -> None:
+    """job.yaml and plan.json; an earlier job.yaml that says something else is kept as job-N.yaml."""
+    text = dump_job(settle(job, plan))
+    try:
+        if run.job.exists() and run.job.read_text() != text:
+            number = 1 + sum(1 for _ in run.path.glob("job-*.yaml"))
+            run.job.replace(run.path / f"job-{number}.yaml")
+        write_atomic(run.job, text)
+        write_json(run.plan, plan.to_json())
+    except OSError as error:
+        raise BackendError(f"cannot write into {run.path}: {error.strerror}") from None

@@ -1,0 +1,67 @@
+"""What a run was made of: the code's commit and uncommitted changes, package versions, host and devices."""
+
+from __future__ import annotations
+
+import platform
+import re
+import socket
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from launcher.rundir import RunDir, write_atomic, write_json
+
+NVIDIA = Path("/proc/driver/nvidia/gpus")
+DIFF_LIMIT_BYTES = 10_000_000
+GIT_TIMEOUT_S = 10
+
+
+def keep(run: RunDir, workdir: str) -> None:
+    """Writes provenance.json, and uncommitted.diff where the code differs from its commit."""
+    commit = git(workdir, "rev-parse", "HEAD")
+    diff = git(workdir, "diff", "HEAD", "--no-color", "--no-ext-diff", "--binary") if commit else None
+    untracked = git(workdir, "ls-files", "--others", "--exclude-standard") if commit else None
+    write_json(run.provenance, {
+        "git": {"commit": commit.strip(), "dirty": bool(diff), "untracked": (untracked or "").splitlines()} if commit else None,
+        "packages": packages(),
+        "python": platform.python_version(),
+        "host": host(),
+    })  # fmt: skip
+    if diff and len(diff) <= DIFF_LIMIT_BYTES:
+        write_atomic(run.diff, diff)
+
+
+def git(folder: str, *arguments: str) -> str | None:
+    """Output of a git command, or None where there is no repository, no commit or no git."""
+    try:
+        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, timeout=GIT_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode(errors="replace")
+
+
+def packages() -> dict[str, str]:
+    found = ((each.metadata["Name"], each.version) for each in metadata.distributions())
+    return dict(sorted((name, version) for name, version in found if name))
+
+
+def host() -> dict[str, Any]:
+    return {"name": socket.gethostname(), "system": platform.platform(), "cpu": cpu_name(), "gpus": gpu_names()}
+
+
+def cpu_name() -> str | None:
+    return first(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo"))
+
+
+def gpu_names() -> list[str]:
+    names = (first(r"Model:\s*(.+)", folder / "information") for folder in sorted(NVIDIA.iterdir())) if NVIDIA.is_dir() else ()
+    return [name for name in names if name]
+
+
+def first(pattern: str, path: Path) -> str | None:
+    try:
+        match = re.search(pattern, path.read_text())
+    except OSError:
+        return None
+    return match[1].strip() if match else None

@@ -1,0 +1,193 @@
+"""One attempt: a fresh store, ranks on every node, and how it ended. Fed with the agents' messages; waits for nothing itself.
+
+opening ──store──► starting ──started──► running ──a rank failed──► collecting ──► ending ──all swept──► over
+                                                 ──all ranks ended─────────────────────────────────────► over
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from launcher.plan import Plan
+from launcher.rundir import RunDir
+from launcher.supervisor.cause import Failure, echoes, failure_of, root_cause
+from launcher.supervisor.pool import Pool
+
+SAVED = 75
+"""Exit code of a rank that saved because it was asked to stop."""
+COLLECT_S = 0.03
+"""Failures of one moment are one failure: the first to be told of need not be the first that happened."""
+COLLECT_ECHOES_S = 1.0
+"""Where all that failed so far only tells of another rank's end, that other rank is waited for."""
+
+Phase = Literal["opening", "starting", "running", "collecting", "ending", "over"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How an attempt ended."""
+
+    how: Literal["done", "saved", "killed", "failed", "impossible"]
+    failure: Failure | None = None
+    reason: str | None = None
+
+
+class Attempt:
+    def __init__(self, number: int, run: RunDir, plan: Plan, pool: Pool) -> None:
+        self.number, self.run, self.plan, self.pool = number, run, plan, pool
+        self.phase: Phase = "opening"
+        self.began = time.monotonic()
+        self.ranks_began: float | None = None
+        self.collect_until = 0.0
+        self.exits: list[dict[str, Any]] = []
+        self.swept: set[int] = set()
+        self.stop_asked = False
+        self.kill_asked = False
+        self.pulses = 0
+        self.ended: Ended | None = None
+        self.lost: Failure | None = None
+        first = plan.nodes[0]
+        pool.send(
+            {
+                "kind": "store",
+                "to": [first.index],
+                "attempt": number,
+                "host": first.address,
+                "world_size": plan.world.world_size,
+            }
+        )
+
+    @property
+    def nodes(self) -> list[int]:
+        return [node.index for node in self.plan.nodes]
+
+    @property
+    def age_s(self) -> float:
+        """How long its ranks have lived."""
+        return 0.0 if self.ranks_began is None else time.monotonic() - self.ranks_began
+
+    def hear(self, agent: int, message: Mapping[str, Any]) -> None:
+        if message.get("attempt") not in (self.number, None):
+            return
+        match message["kind"]:
+            case "store":
+                self.start(message["host"], message["port"])
+            case "started":
+                self.ranks_began = self.ranks_began or time.monotonic()
+                self.phase = "running" if self.phase == "starting" else self.phase
+            case "step":
+                self.pulses = max(self.pulses, message["pulses"])
+            case "exited":
+                self.exited({**message, "agent": agent})
+            case "swept":
+                self.swept.add(agent)
+            case "trouble":
+                self.trouble(agent, message)
+        self.settle()
+
+    def start(self, host: str, port: int) -> None:
+        if self.phase != "opening" or self.stop_asked or self.kill_asked:
+            return
+        self.phase = "starting"
+        world, base = self.plan.world, 0
+        for node in self.plan.nodes:
+            self.pool.send({
+                "kind": "start", "to": [node.index], "run_dir": str(self.run.path), "attempt": self.number, "node": node.index,
+                "nodes": world.nodes, "base_rank": base, "local_world_size": node.local_world_size,
+                "world_size": world.world_size,
+                "store_host": host, "store_port": port, "restarts": self.number - 1, "max_restarts": self.plan.entry.max_restarts,
+            })  # fmt: skip
+            base += node.local_world_size
+
+    def exited(self, message: dict[str, Any]) -> None:
+        self.exits.append(message)
+        if self.failed(message) and self.phase in ("starting", "running"):
+            self.phase = "collecting"
+            self.collect_until = time.monotonic() + COLLECT_S
+        if self.phase == "collecting" and self.failed(message) and self.only_echoes():
+            self.collect_until = time.monotonic() + COLLECT_ECHOES_S
+
+    def failed(self, message: Mapping[str, Any]) -> bool:
+        """A rank that saved, or that we ended, has not failed."""
+        ended_by_us = message["killed"] or self.kill_asked or (self.stop_asked and message["code"] == -signal.SIGTERM)
+        return not ended_by_us and message["code"] not in (0, SAVED)
+
+    def only_echoes(self) -> bool:
+        hosts = self.hosts()
+        return all(echoes(failure_of(self.run, self.number, each, hosts)) for each in self.exits if self.failed(each))
+
+    def trouble(self, agent: int, message: Mapping[str, Any]) -> None:
+        kind: Literal["environment", "agent"] = "environment" if message["what"] == "environment" else "agent"
+        self.lose(Failure(attempt=self.number, node=agent, host=self.hosts().get(agent), kind=kind, message=message["message"]))
+
+    def agent_lost(self, agent: int, why: Mapping[str, Any]) -> None:
+        """The node's ranks went with it."""
+        self.swept.add(agent)
+        text = f"the agent of node {agent} was lost: {why['why']}"
+        self.lose(Failure(attempt=self.number, node=agent, host=why["host"], kind="agent", message=text, pulses=self.pulses))
+
+    def lose(self, failure: Failure) -> None:
+        if self.phase != "over":
+            self.lost = self.lost or failure
+            self.end()
+            self.settle()
+
+    def ask_to_stop(self) -> None:
+        """All ranks agree on a step boundary, save and end."""
+        self.stop_asked = True
+        if self.phase == "opening":
+            self.end()
+        else:
+            self.pool.send({"kind": "stop", "to": self.nodes, "attempt": self.number})
+        self.settle()
+
+    def kill(self) -> None:
+        self.kill_asked = True
+        self.end()
+        self.settle()
+
+    def end(self) -> None:
+        self.phase = "ending"
+        self.pool.send({"kind": "kill", "to": self.nodes, "attempt": self.number})
+
+    def tick(self) -> None:
+        if self.phase == "collecting" and time.monotonic() >= self.collect_until:
+            self.end()
+        self.settle()
+
+    def settle(self) -> None:
+        """Over when nothing of it is left on any node that still answers."""
+        everywhere = all(node in self.swept for node in self.nodes if node in self.pool.agents)
+        all_ended = len(self.exits) >= self.plan.world.world_size
+        if self.phase == "collecting" and all_ended:
+            self.phase = "ending"
+        if (
+            self.ended is None
+            and everywhere
+            and (self.phase == "ending" or (self.phase in ("starting", "running") and all_ended))
+        ):
+            self.phase = "over"
+            self.ended = self.outcome()
+
+    def outcome(self) -> Ended:
+        if self.kill_asked:
+            return Ended(how="killed")
+        failures = [message for message in self.exits if self.failed(message)]
+        if failures:
+            return Ended(how="failed", failure=root_cause(self.run, self.number, failures, self.hosts()))
+        if self.lost is not None:
+            return Ended(how="failed", failure=self.lost)
+        codes = {message["code"] for message in self.exits}
+        if codes == {0} and not (self.stop_asked and self.plan.entry.kind != "worker"):
+            return Ended(how="done")
+        return Ended(
+            how="saved",
+            reason=None if codes <= {0, SAVED} else "ended by SIGTERM: its ranks saved nothing that is known of",
+        )
+
+    def hosts(self) -> dict[int, str]:
+        return {node.index: node.host for node in self.plan.nodes}

@@ -1,0 +1,15 @@
+"""What holds for every test: a clean environment, and no real W&B."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the caller's reaches a test: neither a rank's environment nor a place for runs nor a key."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LAUNCHER_RUNS", "LAUNCHER_RUN_DIR",
+                 "LAUNCHER_ATTEMPT", "LAUNCHER_CHANNEL", "WANDB_API_KEY", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("NO_COLOR", "1")

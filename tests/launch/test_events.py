@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.events import fold, record, summarize
+from launcher.rundir import RunDir, json_lines, locked
+
+T = "2026-01-01T00:00:00.000+00:00"
+
+
+def entries(*events: str) -> list[dict[str, Any]]:
+    return [{"time": T, "event": event, "attempt": None} for event in events]
+
+
+@pytest.mark.parametrize(
+    ("happened", "state"),
+    [
+        ([], "prepared"),
+        (["prepared"], "prepared"),
+        (["prepared", "supervising", "attempt"], "starting"),
+        (["supervising", "attempt", "running", "checkpoint"], "running"),
+        (["supervising", "attempt", "running", "failure"], "restarting"),
+        (["supervising", "attempt", "running", "stopping"], "stopping"),
+        (["supervising", "attempt", "running", "stopping", "stopped"], "stopped"),
+        (["supervising", "attempt", "running", "done"], "done"),
+        (["supervising", "attempt", "failure", "failed", "supervising"], "starting"),
+    ],
+)
+def test_the_state_is_a_fold_over_the_ledger(happened: list[str], state: str) -> None:
+    assert fold(entries(*happened)).state == state
+
+
+def test_a_dead_supervisor_leaves_a_stopped_run_with_the_reason(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    record(run, "supervising", backend="local")
+    record(run, "running", attempt=1, step=3)
+    with locked(run):
+        assert (summarize(run).state, summarize(run).step) == ("running", 3)
+    summary = summarize(run)
+    assert summary.state == "stopped"
+    assert "stale lock" in (summary.reason or "")
+
+
+def test_an_event_is_one_line_with_a_utc_time(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    record(run, "failure", attempt=2, reason="a\nb")
+    assert len(run.events.read_text().splitlines()) == 1
+    entry = next(json_lines(run.events))
+    assert entry["time"].endswith("+00:00")
+    assert (entry["event"], entry["attempt"], entry["reason"]) == ("failure", 2, "a\nb")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import BackendError, UsageError
+from launcher.rundir import RunDir, json_lines, locked, new_run_dir, owner, write_atomic
+
+HOLD = "import sys, time; from launcher.rundir import RunDir, locked\nwith locked(RunDir(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+
+
+def test_launches_of_one_moment_get_directories_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(32) as pool:
+        ids = {run.id for run in pool.map(lambda _: new_run_dir(tmp_path, "job"), range(200))}
+    assert len(ids) == 200
+    assert all(name.endswith(tuple("abcdefghijklmnopqrstuvwxyz0123456789")) and "-job-" in name for name in ids)
+
+
+def test_a_place_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BackendError, match="--runs DIR"):
+        new_run_dir(tmp_path / "file" / "runs", "job")
+
+
+def test_the_lock_goes_with_its_holder(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    assert (owner(run) or {})["pid"] == holder.pid
+    with pytest.raises(UsageError, match=f"process {holder.pid} on"), locked(run):
+        pass
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.communicate()
+    assert owner(run) is None
+    with locked(run):
+        assert (owner(run) or {})["pid"] == os.getpid()
+    assert owner(run) is None
+
+
+def test_an_atomic_write_leaves_nothing_behind_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomic(tmp_path / "a", "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(tmp_path / "a", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text('{"a": 1}\n{"a": 2}\n{"a": ')
+    assert [line["a"] for line in json_lines(tmp_path / "x")] == [1, 2]

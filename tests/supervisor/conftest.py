@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from launcher import backends
+from launcher.plan import Cluster, Machine, make_plan
+from launcher.prepare import prepare
+from launcher.rundir import RunDir
+from launcher.spec import Job
+
+AGENT = Path(__file__).with_name("scripted_agent.py")
+
+
+def job(**parts: Any) -> Job:
+    return Job.model_validate({"name": "scripted", "workdir": "/tmp", "run": {"script": "train.py"}, **parts})
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunDir]:
+    """Prepares a run of two nodes with one rank each, whose agents behave as the scenario says."""
+
+    def make(scenario: dict[str, Any], **parts: Any) -> RunDir:
+        script = tmp_path / "scenario.json"
+        script.write_text(json.dumps(scenario))
+        machines = tuple(Machine(host=f"host{index}", address="127.0.0.1", cpus=(0, 1)) for index in range(2))
+        plan = make_plan(job(**parts), Cluster(backend="local", machines=machines, python=sys.executable))
+
+        backend = ModuleType("scripted")
+
+        def start_agent(node: Any) -> subprocess.Popen[bytes]:
+            argv = [sys.executable, "-S", str(AGENT), str(node.index), str(script)]
+            return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0)
+
+        backend.start_agent = start_agent  # type: ignore[attr-defined]
+        monkeypatch.setitem(backends.BACKENDS, "local", backend)
+        return prepare(job(**parts), plan, tmp_path / "runs")
+
+    return make

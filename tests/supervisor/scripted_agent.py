@@ -1,0 +1,88 @@
+"""An agent that behaves: it speaks the protocol over its streams, and its ranks end as a scenario says.
+
+The scenario (a JSON file) maps an attempt to what happens in it: {"1": {"exits": [[0.05, RANK, CODE]], "die": 0.1, "mute": 0.1}}.
+Ranks without an exit in the scenario run until they are told to stop (then they end with `saved`, 75) or are killed.
+"""
+
+import json
+import os
+import select
+import sys
+import time
+from pathlib import Path
+
+
+class Scripted:
+    def __init__(self, number: int, scenario: dict) -> None:
+        self.number, self.scenario = number, scenario
+        self.attempt, self.living, self.due, self.mute = 0, {}, [], False
+
+    def say(self, **message: object) -> None:
+        if not self.mute:
+            os.write(1, json.dumps({"agent": self.number, **message}).encode() + b"\n")
+
+    def end(self, rank: int, code: int, *, killed: bool = False) -> None:
+        if self.living.pop(rank, None) is not None:
+            step = self.scenario.get(str(self.attempt), {}).get("step")
+            self.say(kind="exited", attempt=self.attempt, rank=rank, local_rank=0, code=code, step=step, pulses=step or 0, killed=killed)
+            if not self.living:
+                self.say(kind="swept", attempt=self.attempt)
+
+    def hear(self, message: dict) -> None:
+        if self.number not in message["to"]:
+            return
+        match message["kind"]:
+            case "ping":
+                self.say(kind="pong")
+            case "store":
+                self.say(kind="store", attempt=message["attempt"], host="127.0.0.1", port=1)
+            case "start":
+                self.start(message)
+            case "stop":
+                for rank in list(self.living):
+                    self.end(rank, self.scenario.get("saved", 75))
+            case "kill":
+                self.attempt = self.attempt or message["attempt"]
+                for rank in list(self.living):
+                    self.end(rank, -9, killed=True)
+                self.say(kind="swept", attempt=message["attempt"])
+
+    def start(self, message: dict) -> None:
+        self.attempt = message["attempt"]
+        script = self.scenario.get(str(self.attempt), {})
+        first, count = message["base_rank"], message["local_world_size"]
+        self.living = {rank: True for rank in range(first, first + count)}
+        self.say(kind="started", attempt=self.attempt, pids=[])
+        now = time.monotonic()
+        self.due = sorted((now + after, rank, code) for after, rank, code in script.get("exits", []) if rank in self.living)
+        mine = script.get("node", self.number) == self.number
+        self.due += [(now + script[what], what, 0) for what in ("die", "mute") if what in script and mine]
+
+    def happen(self) -> None:
+        for moment in [each for each in self.due if each[0] <= time.monotonic()]:
+            self.due.remove(moment)
+            _, what, code = moment
+            if what == "die":
+                os._exit(1)
+            if what == "mute":
+                self.mute = True
+            else:
+                self.end(what, code)
+
+
+def main() -> None:
+    agent = Scripted(int(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()))
+    agent.say(kind="hello", host="here", pid=os.getpid(), cpus=1)
+    pending = b""
+    while True:
+        if select.select([0], [], [], 0.005)[0]:
+            data = os.read(0, 65536)
+            if not data:
+                return
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                agent.hear(json.loads(line))
+        agent.happen()
+
+
+main()

@@ -1,0 +1,165 @@
+"""The supervisor over agents that behave: what it decides, and what the ledger and failure.json then say."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.errors import UsageError
+from launcher.events import summarize
+from launcher.rundir import RunDir, json_lines, locked, read_json
+from launcher.supervisor import supervise
+
+Scripted = Callable[..., RunDir]
+DONE = {"exits": [[0.02, 0, 0], [0.03, 1, 0]]}
+
+
+def events(run: RunDir) -> list[str]:
+    return [entry["event"] for entry in json_lines(run.events)]
+
+
+def when(run: RunDir, event: str, act: Callable[[], Any]) -> threading.Thread:
+    """Does something as soon as the ledger holds the event."""
+
+    def wait() -> None:
+        while event not in events(run):
+            time.sleep(0.01)
+        time.sleep(0.05)
+        act()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_all_ranks_end_well(scripted: Scripted) -> None:
+    run = scripted({"1": DONE})
+    outcome = supervise(run)
+    assert (outcome.state, outcome.exit_code) == ("done", 0)
+    assert events(run) == ["prepared", "supervising", "attempt", "running", "done"]
+    assert not run.failure.exists()
+
+
+def test_a_killed_rank_is_restarted_and_named(scripted: Scripted) -> None:
+    run = scripted({"1": {"exits": [[0.02, 1, -9]], "step": 7}, "2": DONE})
+    outcome = supervise(run)
+    assert outcome.state == "done"
+    failure = read_json(run.failure)
+    assert (failure["rank"], failure["node"], failure["host"], failure["signal"], failure["exit_code"], failure["step"]) == (
+        1, 1, "host1", "SIGKILL", None, 7)  # fmt: skip
+    reason = next(entry["reason"] for entry in json_lines(run.events) if entry["event"] == "failure")
+    assert reason == "rank 1 on node 1 (host1) at step 7: killed by SIGKILL. restart 1 of 3 since the last progress"
+
+
+def test_the_first_cause_is_blamed_and_not_its_echo(scripted: Scripted) -> None:
+    run = scripted({"1": {"exits": [[0.02, 0, 1], [0.2, 1, 1]], "step": 3}, "2": DONE})
+    errors = {
+        0: {"exception": "RuntimeError", "message": "Connection closed by peer [127.0.0.1]:4242", "kind": "error"},
+        1: {"exception": "ValueError", "message": "bad pixel", "where": "/home/me/train.py:12", "kind": "error", "step": 3},
+    }
+    for rank, error in errors.items():
+        path = run.rank_error(1, rank)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(error))
+    # The attempt's folder is made by the supervisor: let it find the error files there.
+    for path in sorted(run.attempt(1).iterdir()):
+        path.rename(run.path / path.name)
+    run.attempt(1).rmdir()
+    when(run, "attempt", lambda: [(run.path / run.rank_error(1, rank).name).rename(run.rank_error(1, rank)) for rank in errors])
+    # Exits come 20 ms after the start; give the files 50 ms more than that.
+    scenario = run.path.parent.parent / "scenario.json"
+    scenario.write_text(json.dumps({"1": {"exits": [[0.3, 0, 1], [0.5, 1, 1]], "step": 3}, "2": DONE}))
+    supervise(run)
+    failure = read_json(run.failure)
+    assert (failure["rank"], failure["exception"], failure["where"]) == (1, "ValueError", "/home/me/train.py:12")
+
+
+def test_a_users_error_before_the_first_step_is_not_retried(scripted: Scripted) -> None:
+    run = scripted({"1": {"exits": [[0.02, 0, 3]]}})
+    outcome = supervise(run)
+    assert (outcome.state, outcome.exit_code) == ("failed", 1)
+    assert "before its first step" in (outcome.reason or "")
+    assert read_json(run.failure)["exit_code"] == 3
+
+
+def test_restarts_are_limited(scripted: Scripted) -> None:
+    run = scripted({str(attempt): {"exits": [[0.02, 0, -9]]} for attempt in range(1, 6)}, retry={"max_restarts": 2})
+    outcome = supervise(run)
+    assert (outcome.state, outcome.exit_code) == ("failed", 1)
+    assert "all 2 restarts since the last progress are used up" in (outcome.reason or "")
+    assert summarize(run).attempts == 3
+    assert sorted(path.name for path in run.logs.iterdir()) == ["attempt-1", "attempt-2", "attempt-3"]
+    assert read_json(run.attempt(2) / "failure.json")["attempt"] == 2
+
+
+def test_a_dead_agent_is_replaced(scripted: Scripted) -> None:
+    run = scripted({"1": {"die": 0.05, "node": 1}, "2": DONE})
+    outcome = supervise(run)
+    assert outcome.state == "done"
+    failure = read_json(run.failure)
+    assert (failure["kind"], failure["node"], failure["rank"]) == ("agent", 1, None)
+
+
+def test_a_silent_agent_is_lost(scripted: Scripted) -> None:
+    run = scripted({"1": {"mute": 0.05, "node": 0}, "2": DONE}, retry={"lost_after": "2s"})
+    assert supervise(run).state == "done"
+    assert "nothing heard of it for 2 s" in read_json(run.failure)["message"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75)])
+def test_a_signal_saves_and_stops(scripted: Scripted, number: signal.Signals, code: int) -> None:
+    run = scripted({})
+    when(run, "running", lambda: os.kill(os.getpid(), number))
+    outcome = supervise(run)
+    assert (outcome.state, outcome.exit_code, outcome.reason) == ("stopped", code, "saved, can be continued")
+
+
+def test_a_script_that_ends_well_after_a_stop_counts_as_stopped(scripted: Scripted) -> None:
+    run = scripted({"saved": 0})
+    when(run, "running", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert supervise(run).exit_code == 75
+
+
+def test_a_second_ctrl_c_ends_it_at_once(scripted: Scripted) -> None:
+    run = scripted({"saved": 0})
+
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    when(run, "running", twice)
+    assert supervise(run).exit_code == 130
+
+
+@pytest.mark.parametrize(("request_", "state", "code"), [("stop", "stopped", 75), ("cancel", "cancelled", 130)])
+def test_requests_are_files(scripted: Scripted, request_: str, state: str, code: int) -> None:
+    run = scripted({})
+
+    def ask() -> None:
+        run.requests.mkdir(exist_ok=True)
+        run.request(request_).touch()
+
+    when(run, "running", ask)
+    outcome = supervise(run)
+    assert (outcome.state, outcome.exit_code) == (state, code)
+    assert not run.request(request_).exists()
+
+
+def test_a_run_has_one_supervisor(scripted: Scripted) -> None:
+    run = scripted({})
+    with locked(run), pytest.raises(UsageError, match=f"process {os.getpid()} on"):
+        supervise(run)
+
+
+def test_a_late_message_of_an_earlier_attempt_is_ignored(scripted: Scripted, tmp_path: Path) -> None:
+    run = scripted({"1": {"exits": [[0.02, 0, -9], [0.02, 1, -9]]}, "2": {"exits": [[0.2, 0, 0], [0.2, 1, 0]]}})
+    assert supervise(run).state == "done"
+    assert summarize(run).attempts == 2
