@@ -40,7 +40,9 @@ def cluster(nodes: int = 1, cores: int = 8, gpus: int = 0, *, rehearsal: bool = 
         (2, 0, {"procs_per_node": 4}, 4, 1, "cpu"),
     ],
 )
-def test_ranks_and_threads_follow_from_the_machine(cores: int, gpus: int, wants: Any, procs: int, threads: int, device: str) -> None:
+def test_ranks_and_threads_follow_from_the_machine(
+    cores: int, gpus: int, wants: Any, procs: int, threads: int, device: str
+) -> None:
     world = make_plan(job(resources=wants), cluster(cores=cores, gpus=gpus)).world
     assert (world.procs_per_node, world.threads, world.device) == (procs, threads, device)
 
@@ -55,7 +57,11 @@ def test_batch_arithmetic() -> None:
 
 @pytest.mark.parametrize(
     ("change", "per_epoch", "steps"),
-    [({"data": {**TRAIN["data"], "drop_last": True}}, 11, 220), ({"limit_batches": 3}, 3, 60), ({"epochs": None, "max_steps": 7}, 12, 7)],
+    [
+        ({"data": {**TRAIN["data"], "drop_last": True}}, 11, 220),
+        ({"limit_batches": 3}, 3, 60),
+        ({"epochs": None, "max_steps": 7}, 12, 7),
+    ],
 )
 def test_steps_of_an_epoch_and_of_the_run(change: Any, per_epoch: int, steps: int) -> None:
     batch = make_plan(job(train={**TRAIN, **change}), cluster()).batch
@@ -81,9 +87,21 @@ def test_a_reference_to_the_environment_is_not_resolved() -> None:
 @pytest.mark.parametrize(
     ("run", "kind", "target", "argv", "tail"),
     [
-        ({"script": "train.py", "args": ["--lr", "0.10"]}, "script", "/w/train.py", ("--lr", "0.10"), ("/w/train.py", "--lr", "0.10")),
+        (
+            {"script": "train.py", "args": ["--lr", "0.10"]},
+            "script",
+            "/w/train.py",
+            ("--lr", "0.10"),
+            ("/w/train.py", "--lr", "0.10"),
+        ),
         ({"module": "pkg.train"}, "module", "pkg.train", (), ("-m", "pkg.train")),
-        ({"program": ["bash", "-c", "true"], "args": ["x"]}, "program", "bash", ("-c", "true", "x"), ("--no-python", "bash", "-c", "true", "x")),
+        (
+            {"program": ["bash", "-c", "true"], "args": ["x"]},
+            "program",
+            "bash",
+            ("-c", "true", "x"),
+            ("--no-python", "bash", "-c", "true", "x"),
+        ),
     ],
 )
 def test_a_program_of_the_users_own(run: Any, kind: str, target: str, argv: Any, tail: Any) -> None:

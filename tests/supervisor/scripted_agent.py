@@ -24,7 +24,16 @@ class Scripted:
     def end(self, rank: int, code: int, *, killed: bool = False) -> None:
         if self.living.pop(rank, None) is not None:
             step = self.scenario.get(str(self.attempt), {}).get("step")
-            self.say(kind="exited", attempt=self.attempt, rank=rank, local_rank=0, code=code, step=step, pulses=step or 0, killed=killed)
+            self.say(
+                kind="exited",
+                attempt=self.attempt,
+                rank=rank,
+                local_rank=0,
+                code=code,
+                step=step,
+                pulses=step or 0,
+                killed=killed,
+            )
             if not self.living:
                 self.say(kind="swept", attempt=self.attempt)
 

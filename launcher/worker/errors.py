@@ -1,0 +1,16 @@
+"""What can go wrong in a rank for a reason that is not a bug in the user's code."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Kind = Literal["spec", "environment", "nan", "oom"]
+
+
+class WorkerError(Exception):
+    """Ends the rank with a sentence. `kind` tells the supervisor what to do about it; `details` goes into failure.json."""
+
+    def __init__(self, message: str, *, kind: Kind, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.details = details or {}
