@@ -34,15 +34,17 @@ class Problem:
     message: str
     """What came, what is accepted, what to try."""
     excerpt: str | None = None
-    """The offending line as it stands in the file."""
+    """The offending line, or the part of it that fits on a screen."""
+    caret: int | None = None
+    """Column within the excerpt, from 1."""
 
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
+        place = f"{self.source}:{self.line}:{self.column}" if self.line is not None else self.source
         dotted = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path).lstrip(".")
         head = f"{place}: {dotted}: {self.message}" if dotted else f"{place}: {self.message}"
-        if self.excerpt is None or self.column is None:
+        if self.excerpt is None or self.caret is None:
             return head
-        return f"{head}\n    {self.excerpt}\n    {' ' * (self.column - 1)}^"
+        return f"{head}\n    {self.excerpt}\n    {' ' * (self.caret - 1)}^"
 
 
 class SpecError(LaunchError):

@@ -31,6 +31,8 @@ class Warm(TypedDict):
     run_dir: str
     node: int
     """Which of plan.json's nodes this agent is."""
+    silence_s: NotRequired[float]
+    """An agent that hears nothing for so long ends its ranks and itself: three quarters of retry.lost_after."""
 
 
 class OpenStore(TypedDict):
@@ -117,6 +119,10 @@ class Exited(TypedDict):
     pulses: int
     killed: bool
     """True where the agent itself ended it."""
+    error: NotRequired[bool]
+    """True where the rank left a file that says what went wrong (rundir: rank_error)."""
+    log_attempt: NotRequired[int]
+    """The attempt under which its log and error file stand, where torchrun has restarted it since."""
 
 
 class Swept(TypedDict):

@@ -15,7 +15,8 @@ from pathlib import Path
 
 FOLDER = "LAUNCHER_CHANNEL"
 SLOTS = 8
-STEP, PULSES, STOP, POLLED = range(4)
+STEP, PULSES, STOP, POLLED, PID, RANK, RESTARTS, CODE = range(SLOTS)
+"""The last four are written by the entry of ranks that torchrun starts, which the agent cannot ask."""
 SAVE, PRUNE = 1, 2
 """Why to stop, as the agent writes it into the STOP slot."""
 
@@ -85,3 +86,9 @@ def stop_reason() -> int:
 
 def should_stop() -> bool:
     return stop_reason() != 0
+
+
+def last_step() -> int | None:
+    """What this rank last told of."""
+    channel = _open()
+    return channel.step if channel is not None else None

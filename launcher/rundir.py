@@ -140,9 +140,14 @@ def read_json(path: Path) -> Any:
     return None
 
 
-def json_lines(path: Path) -> Iterator[Any]:
-    """The whole lines of a file that may be being written."""
+def json_lines(path: Path, *, last_bytes: int | None = None) -> Iterator[Any]:
+    """The whole lines of a file that may be being written; with `last_bytes`, those within its end."""
     with suppress(FileNotFoundError), path.open("rb") as file:
+        if last_bytes is not None and (start := file.seek(0, os.SEEK_END) - last_bytes) > 0:
+            file.seek(start)
+            file.readline()  # the line that the start cuts
+        elif last_bytes is not None:
+            file.seek(0)
         for line in file:
             if line.endswith(b"\n"):
                 with suppress(ValueError):

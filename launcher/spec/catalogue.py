@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 
 from launcher.spec.base import Frozen
 from launcher.spec.values import Length
@@ -46,10 +46,14 @@ def entries(*table: Entry) -> dict[tuple[Kind, str], Entry]:
     return {(entry.kind, entry.name): entry for entry in table}
 
 
-TORCHVISION_MODEL: dict[str, tuple[Any, Any]] = {"num_classes": (int, 1000), "in_channels": (int, 3)}
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0)]
+
+TORCHVISION_MODEL: dict[str, tuple[Any, Any]] = {"num_classes": (Count, 1000), "in_channels": (Count, 3)}
 ADAM: dict[str, tuple[Any, Any]] = {
-    "lr": (float, 1e-3), "betas": (tuple[float, float] | list[float], (0.9, 0.999)), "eps": (float, 1e-8),
-    "weight_decay": (float, 0.0), "amsgrad": (bool, False),
+    "lr": (Rate, 1e-3), "betas": (Annotated[list[Share], Field(min_length=2, max_length=2)], [0.9, 0.999]), "eps": (Rate, 1e-8),
+    "weight_decay": (Rate, 0.0), "amsgrad": (bool, False),
 }  # fmt: skip
 VISION = ("torchvision.models",)
 TRANSFORMS = ("torchvision.transforms.v2",)
@@ -62,39 +66,41 @@ CATALOGUE = entries(
     Entry("model", "resnet50", "launcher.worker.models:torchvision_model", "ResNet-50 of torchvision", TORCHVISION_MODEL,
           needs=VISION),
     Entry("model", "mlp", "launcher.worker.models:mlp", "fully connected layers with an activation between them", {
-        "in_features": (int, REQUIRED), "hidden": (list[int], [128]), "out_features": (int, REQUIRED), "activation": (str, "relu"),
-        "dropout": (float, 0.0), "batch_norm": (bool, False)}),
+        "in_features": (Count, REQUIRED), "hidden": (list[Count], [128]), "out_features": (Count, REQUIRED),
+        "activation": (str, "relu"), "dropout": (Share, 0.0), "batch_norm": (bool, False)}),
     Entry("model", "cnn", "launcher.worker.models:cnn", "convolutions with batch norm and pooling, then a linear layer", {
-        "in_channels": (int, REQUIRED), "channels": (list[int], [32, 64]), "num_classes": (int, REQUIRED), "activation": (str, "relu"),
-        "dropout": (float, 0.0)}),
+        "in_channels": (Count, REQUIRED), "channels": (list[Count], [32, 64]), "num_classes": (Count, REQUIRED),
+        "activation": (str, "relu"), "dropout": (Share, 0.0)}),
     Entry("loss", "cross_entropy", "launcher.worker.losses:CrossEntropy", "cross-entropy of logits and class indices", {
-        "label_smoothing": (float, 0.0), "weight": (list[float] | None, None), "ignore_index": (int, -100)}),
+        "label_smoothing": (Share, 0.0), "weight": (list[Rate] | None, None), "ignore_index": (int, -100)}),
     Entry("loss", "mse", "torch.nn:MSELoss", "mean squared error", REDUCED),
     Entry("loss", "l1", "torch.nn:L1Loss", "mean absolute error", REDUCED),
     Entry("loss", "bce_with_logits", "torch.nn:BCEWithLogitsLoss", "binary cross-entropy of logits", REDUCED),
     Entry("optimizer", "sgd", "torch.optim:SGD", "stochastic gradient descent", {
-        "lr": (float, 1e-3), "momentum": (float, 0.0), "dampening": (float, 0.0), "weight_decay": (float, 0.0), "nesterov": (bool, False)}),
+        "lr": (Rate, 1e-3), "momentum": (Rate, 0.0), "dampening": (float, 0.0), "weight_decay": (Rate, 0.0),
+        "nesterov": (bool, False)}),
     Entry("optimizer", "adam", "torch.optim:Adam", "Adam (Kingma and Ba 2015)", ADAM),
     Entry("optimizer", "adamw", "torch.optim:AdamW", "Adam with decoupled weight decay (Loshchilov and Hutter 2019)",
-          ADAM | {"weight_decay": (float, 1e-2)}),
+          ADAM | {"weight_decay": (Rate, 1e-2)}),
     Entry("schedule", "constant", "launcher.worker.schedules:constant", "the optimizer's rate throughout"),
-    Entry("schedule", "cosine", "launcher.worker.schedules:cosine", "half a cosine from the rate down to `final` times the rate",
-          {"final": (float, 0.0)}),
-    Entry("schedule", "linear", "launcher.worker.schedules:linear", "a straight line from the rate down to `final` times the rate",
-          {"final": (float, 0.0)}),
+    Entry("schedule", "cosine", "launcher.worker.schedules:cosine", "half a cosine down to `final` times the rate",
+          {"final": (Rate, 0.0)}),
+    Entry("schedule", "linear", "launcher.worker.schedules:linear", "a straight line down to `final` times the rate",
+          {"final": (Rate, 0.0)}),
     Entry("schedule", "step", "launcher.worker.schedules:step", "times `gamma` after every `step_size`",
-          {"step_size": (Length, REQUIRED), "gamma": (float, 0.1)}),
-    Entry("data", "digits", "launcher.worker.data.digits:digits", "scikit-learn's 1,797 hand-written digits, split 80/20 by class", {
-        "split": (Literal["train", "val", "all"], "train"), "size": (int, 8), "flatten": (bool, False), "normalize": (bool, True)},
+          {"step_size": (Length, REQUIRED), "gamma": (Rate, 0.1)}),
+    Entry("data", "digits", "launcher.worker.data.digits:digits", "scikit-learn's 1,797 hand-written digits, split 80/20", {
+        "split": (Literal["train", "val", "all"], "train"), "size": (Count, 8), "flatten": (bool, False),
+        "normalize": (bool, True)},
           needs=("sklearn.datasets", "sklearn.model_selection"), samples=lambda given: DIGITS[given.get("split", "train")]),
-    Entry("data", "fake_data", "launcher.worker.data.fake:fake_data", "random inputs and classes of any size, for trying things out", {
-        "samples": (int, 1000), "shape": (list[int], [3, 32, 32]), "num_classes": (int, 10), "seed": (int, 0)},
+    Entry("data", "fake_data", "launcher.worker.data.fake:fake_data", "random inputs and classes, for trying things out", {
+        "samples": (Count, 1000), "shape": (list[Count], [3, 32, 32]), "num_classes": (Count, 10), "seed": (int, 0)},
           samples=lambda given: int(given.get("samples", 1000))),
     Entry("augment", "random_crop", "torchvision.transforms.v2:RandomCrop", "a random window of the padded image", {
-        "size": (int | list[int], REQUIRED), "padding": (int | list[int] | None, None), "fill": (float, 0.0),
+        "size": (Count | list[Count], REQUIRED), "padding": (int | list[int] | None, None), "fill": (float, 0.0),
         "padding_mode": (Literal["constant", "edge", "reflect", "symmetric"], "constant")}, needs=TRANSFORMS),
-    Entry("augment", "random_horizontal_flip", "torchvision.transforms.v2:RandomHorizontalFlip", "mirrored left to right with probability `p`",
-          {"p": (float, 0.5)}, needs=TRANSFORMS),
+    Entry("augment", "random_horizontal_flip", "torchvision.transforms.v2:RandomHorizontalFlip",
+          "mirrored left to right with probability `p`", {"p": (Share, 0.5)}, needs=TRANSFORMS),
     Entry("metric", "accuracy", "launcher.worker.metrics:accuracy", "share of samples whose largest output is the target", {},
           needs=("torchmetrics.classification",)),
 )  # fmt: skip

@@ -4,16 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from launcher.spec.base import Frozen
+from launcher.spec.base import Frozen, Said
 from launcher.spec.values import Duration, Length, length_or_duration
 
-LengthOrDuration = Annotated[Length | Duration, BeforeValidator(length_or_duration), PlainSerializer(str)]
+LengthOrDuration = Annotated[
+    Length | Duration, BeforeValidator(length_or_duration), PlainSerializer(str), Said(f"{Length.wanted}, or {Duration.wanted}")
+]
 
 
 class Best(Frozen):
     """Which metric decides what the best checkpoint is."""
 
-    monitor: str
+    monitor: Annotated[str, Said("a metric's key", "val/accuracy")]
     """A logged key, such as `val/accuracy`."""
     mode: Literal["min", "max"]
     """Whether a smaller or a larger value is better."""
@@ -27,6 +29,9 @@ def best_from_name(value: object) -> object:
     return {"monitor": value, "mode": "min" if smaller else "max"}
 
 
+BestOrName = Annotated[Best, BeforeValidator(best_from_name), Said("a metric's key or {monitor, mode}", "val/accuracy")]
+
+
 class Checkpoint(Frozen):
     """When the training is saved, and what is kept."""
 
@@ -34,5 +39,5 @@ class Checkpoint(Frozen):
     """How often, in steps, epochs, % of the run, or time."""
     keep_last: Annotated[int, Field(ge=1)] = 2
     """How many of the newest are kept."""
-    keep_best: Annotated[Best, BeforeValidator(best_from_name)] | None = None
+    keep_best: BestOrName | None = None
     """Also keep the best by this metric: a key such as `val/accuracy`, or {monitor, mode}."""

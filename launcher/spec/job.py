@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import InitErrorDetails
 
-from launcher.spec.base import Frozen
+from launcher.spec.base import SECTION, Frozen, Said, Text, validate_all, wrong
 from launcher.spec.checkpoint import Checkpoint
 from launcher.spec.log import Log
+from launcher.spec.monitor import logged_keys, monitored
 from launcher.spec.resources import Resources
 from launcher.spec.retry import Retry
 from launcher.spec.run import Run
@@ -17,43 +20,59 @@ ENVIRONMENT_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 REFERENCE = re.compile(r"\$\{env:(" + ENVIRONMENT_NAME + r")\}")
 
 
+def environment_name(name: str) -> str:
+    if not re.fullmatch(ENVIRONMENT_NAME, name):
+        raise ValueError("an environment variable's name is letters, digits and _, and begins with no digit")
+    return name
+
+
+def environment_value(value: str) -> str:
+    if value.count("${env:") != len(REFERENCE.findall(value)):
+        raise ValueError("a reference to the environment is written ${env:NAME}, with the name of a variable")
+    return value
+
+
+EnvironmentName = Annotated[str, AfterValidator(environment_name)]
+EnvironmentValue = Annotated[Text, AfterValidator(environment_value)]
+
+
 class Job(Frozen):
     """What the user wrote, typed, with every default filled in."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$"), Said("1 to 64 letters, digits, '.', '_' or '-'", "my-job")]
     """Part of the run id; the file's stem where none is given."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """All randomness comes from it."""
-    workdir: str
+    workdir: Annotated[str, Said("the path of a folder", "/home/me/project")]
     """Where relative paths start; importable in ranks. The folder where launch is called, unless given."""
-    env: dict[str, str] = {}
-    """Environment of the ranks. ${env:NAME} is read where a rank starts and never stored."""
-    resources: Resources = Resources()
+    env: Annotated[dict[EnvironmentName, EnvironmentValue], SECTION] = {}
+    """Environment of the ranks, byte for byte. ${env:NAME} is read where a rank starts and never stored."""
+    resources: Annotated[Resources, SECTION] = Field(default={}, validate_default=True)
     """Where it runs, and on how much."""
     run: Run | None = None
     """A program of your own (or train)."""
     train: Train | None = None
     """The built-in worker (or run)."""
-    checkpoint: Checkpoint = Checkpoint()
+    checkpoint: Annotated[Checkpoint, SECTION] = Field(default={}, validate_default=True)
     """When the training is saved, and what is kept."""
-    log: Log = Log()
+    log: Annotated[Log, SECTION] = Field(default={}, validate_default=True)
     """What is written about it."""
-    retry: Retry = Retry()
+    retry: Annotated[Retry, SECTION] = Field(default={}, validate_default=True)
     """What happens after a failure."""
 
-    @model_validator(mode="after")
-    def exactly_one_of_run_and_train(self) -> Job:
-        if (self.run is None) == (self.train is None):
-            found = "both" if self.run is not None else "neither"
-            raise ValueError(f"give exactly one of train (the built-in worker) and run (a program of your own); found {found}")
-        return self
-
-    @field_validator("env", mode="after")
+    @model_validator(mode="wrap")
     @classmethod
-    def environment_can_be_set(cls, env: dict[str, str]) -> dict[str, str]:
-        for name, value in env.items():
-            if not re.fullmatch(ENVIRONMENT_NAME, name):
-                raise ValueError(f"{name!r} cannot be the name of an environment variable")
-            if "\0" in value:
-                raise ValueError(f"{name} holds a NUL byte, which no environment can")
-        return env
+    def check(cls, given: Any, handler: Callable[[Any], Job]) -> Job:
+        found = disagreements(given) if isinstance(given, Mapping) else ()
+        return validate_all("Job", given, handler, found)  # type: ignore[no-any-return]  # what the handler returns
+
+
+def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    both = [name for name in ("train", "run") if given.get(name) is not None]
+    if len(both) != 1:
+        found = "both" if both else "neither"
+        yield wrong(f"give exactly one of train (the built-in worker) and run (a program of your own); found {found}")
+    best = monitored(given.get("checkpoint"))
+    keys = logged_keys(given.get("train"))
+    if best is not None and keys and best not in keys:
+        yield wrong(f"'{best}' is never logged by this job; it logs {', '.join(keys)}", "checkpoint", "keep_best")

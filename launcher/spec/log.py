@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-from typing import Any, Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from launcher.spec.base import Frozen
+from launcher.spec.base import Frozen, Said
 from launcher.spec.values import Length
 
 
 class Wandb(Frozen):
     """Weights & Biases; offline where there is no key or no network."""
 
-    project: str | None = None
+    project: Annotated[str, Said("text", "demo")] | None = None
     """Project; W&B's own default otherwise."""
     entity: str | None = None
     """User or team."""
@@ -33,7 +33,9 @@ class Log(Frozen):
 
     every: Length = Length("10 steps")
     """How often a row of metrics is written."""
-    wandb: Annotated[Wandb | None, BeforeValidator(switch)] = None
+    wandb: Annotated[
+        Wandb | None, BeforeValidator(switch), Said("true, false or a mapping of project, entity, group, name, tags")
+    ] = None
     """false, true, or {project, entity, group, name, tags}."""
     tensorboard: bool = False
     """Event files in tensorboard/."""

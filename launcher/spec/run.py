@@ -1,31 +1,40 @@
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
+from pydantic_core import InitErrorDetails
 
-from launcher.spec.base import Frozen
+from launcher.spec.base import Frozen, Said, Text, validate_all, wrong
 from launcher.spec.values import Duration
+
+PROGRAMS = ("script", "module", "program")
 
 
 class Run(Frozen):
     """A program of the user's own, started as torchrun would start it."""
 
-    script: str | None = None
+    script: Annotated[str, Field(min_length=1), Said("the path of a Python file", "train.py")] | None = None
     """A Python file, relative to `workdir`."""
-    module: str | None = None
+    module: Annotated[str, Field(min_length=1), Said("the name of a module", "my_pkg.train")] | None = None
     """A module, as after `python -m`."""
-    program: Annotated[list[str], Field(min_length=1)] | None = None
+    program: Annotated[list[Text], Field(min_length=1), Said("a list of text, the program first", "[./train]")] | None = None
     """An executable and its first arguments; no Python needed (torchrun's --no-python)."""
-    args: list[str] = []
+    args: list[Text] = []
     """Arguments, handed over as they stand."""
     stop_grace: Duration = Duration("30s")
     """How long a rank may take after SIGTERM before SIGKILL."""
 
-    @model_validator(mode="after")
-    def exactly_one_program(self) -> Run:
-        given = [name for name in ("script", "module", "program") if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise ValueError(f"give exactly one of script, module and program (found {found})")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def check(cls, given: Any, handler: Callable[[Any], Run]) -> Run:
+        found = disagreements(given) if isinstance(given, Mapping) else ()
+        return validate_all("Run", given, handler, found)  # type: ignore[no-any-return]  # what the handler returns
+
+
+def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    named = [name for name in PROGRAMS if given.get(name) is not None]
+    if len(named) != 1:
+        found = " and ".join(named) or "none of them"
+        yield wrong(f"give exactly one of script, module and program; found {found}")

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
-from launcher.spec.catalogue import CATALOGUE, Entry, Kind, names
+from launcher.spec.base import details, validate_all
+from launcher.spec.catalogue import CATALOGUE, REQUIRED, Entry, Kind, names
 
 IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*([.:][A-Za-z_]\w*)(\.[A-Za-z_]\w*)*"
+LONGEST_NAME = 200
+"""Characters; the pattern's matching time grows with their square."""
 
 
 class Target(BaseModel):
     """`{target: NAME or pkg.mod:thing, ...keyword arguments}`, or NAME alone."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False, defer_build=True)
     target: str
+    """A short name from the catalogue, or an import path such as `my_pkg.models:Net`."""
 
     @property
     def arguments(self) -> dict[str, Any]:
+        """What it is called with: for a built-in target every argument whose default is not None."""
         return dict(self.model_extra or {})
 
 
@@ -33,43 +38,55 @@ class Of:
     kind: Kind
     beside: type[BaseModel] | None = None
 
-    def check(self, value: object) -> object:
+    def check(self, value: Any, validate: Callable[[Any], Any]) -> Any:
         """Raises ValidationError, located inside the target, where a catalogue entry does not take the arguments."""
         value = {"target": value} if isinstance(value, str) else value
         if not isinstance(value, dict) or not isinstance(value.get("target"), str):
-            return value
-        name = value["target"]
-        entry = CATALOGUE.get((self.kind, name))
-        if entry is None and not re.fullmatch(IMPORT_PATH, name):
-            raise unknown(self.kind, name)
-        if entry is not None:
-            own = set(self.beside.model_fields) if self.beside else set()
-            entry.model.model_validate({key: item for key, item in value.items() if key != "target" and key not in own})
-        return value
+            return validate(value)
+        entry = CATALOGUE.get((self.kind, value["target"]))
+        if entry is None:
+            return validate_all("Target", value, validate, self.not_importable(value["target"]))
+        arguments = {key: item for key, item in value.items() if key not in self.own}
+        try:
+            taken = entry.model.model_validate(arguments)
+        except ValidationError as error:
+            return validate_all("Target", value, validate, details(error))
+        filled = {name: item for name, item in taken if item is not None}
+        return validate({key: item for key, item in value.items() if key in self.own} | in_order(filled, arguments))
+
+    @property
+    def own(self) -> set[str]:
+        """Keys that are not arguments."""
+        return {"target", *(self.beside.model_fields if self.beside else ())}
+
+    def not_importable(self, name: str) -> Iterator[InitErrorDetails]:
+        if len(name) > LONGEST_NAME or not re.fullmatch(IMPORT_PATH, name):
+            yield {"type": unknown(self.kind, name), "loc": ("target",), "input": name}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(self.check, handler(source))
+        return core_schema.no_info_wrap_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        beside = handler.resolve_ref_schema(handler(schema)).get("properties", {})
         known = [entry for (kind, _), entry in CATALOGUE.items() if kind == self.kind]
-        bare = [entry.name for entry in known if all(default is not ... for _, default in entry.arguments.values())]
-        free = {"type": "object", "properties": {"target": {"type": "string", "pattern": f"^{IMPORT_PATH}$"}}, "required": ["target"]}
-        return {"anyOf": [{"enum": bare}, *(described(entry) for entry in known), free, {"type": "string", "pattern": f"^{IMPORT_PATH}$"}]}
+        bare = [entry.name for entry in known if all(default is not REQUIRED for _, default in entry.arguments.values())]
+        path = {"type": "string", "pattern": f"^{IMPORT_PATH}$"}
+        free = {"type": "object", "properties": beside | {"target": path}}
+        return {"anyOf": [{"enum": bare}, path, *(described(entry, beside) for entry in known), free]}
 
 
-def described(entry: Entry) -> dict[str, Any]:
+def in_order(filled: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those that were given first, as they were given."""
+    return {name: filled[name] for name in arguments if name in filled} | filled
+
+
+def described(entry: Entry, beside: dict[str, Any]) -> dict[str, Any]:
     """A catalogue entry as JSON Schema."""
     schema = entry.model.model_json_schema()
-    schema["properties"] = {"target": {"const": entry.name, "description": entry.doc}, **schema.get("properties", {})}
-    schema["required"] = ["target", *schema.get("required", [])]
-    return schema
+    named = {"target": {"const": entry.name, "description": entry.doc}}
+    return schema | {"properties": beside | schema.get("properties", {}) | named}
 
 
 def unknown(kind: Kind, name: str) -> PydanticCustomError:
-    near = difflib.get_close_matches(name, names(kind), n=1)
-    guess = f"Did you mean '{near[0]}'? " if near else ""
-    return PydanticCustomError(
-        "unknown_target",
-        "{message}",
-        {"message": f"no {kind} is called '{name}'. {guess}Built in: {', '.join(names(kind))}; or an import path such as my_pkg.mod:thing"},
-    )
+    message = f"no {kind} is called '{name}'"
+    return PydanticCustomError("unknown_target", "{message}", {"message": message, "kind": kind, "known": names(kind)})

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
+from pydantic_core import InitErrorDetails
 
-from launcher.spec.base import Frozen
+from launcher.spec.base import Frozen, Said, validate_all, wrong
 from launcher.spec.data import Data
+from launcher.spec.monitor import metric_key, target_name
 from launcher.spec.target import Of, Target
 from launcher.spec.values import Duration, Length
 
@@ -13,7 +16,7 @@ from launcher.spec.values import Duration, Length
 class Group(Frozen):
     """Parameters with settings of their own."""
 
-    match: str
+    match: Annotated[str, Said("a pattern of parameter names", "head.*")]
     """Pattern of parameter names, such as `head.*`."""
     lr: float | None = None
     weight_decay: float | None = None
@@ -65,30 +68,20 @@ class Train(Frozen):
     timeout: Duration = Duration("10m")
     """How long a collective may wait for the other ranks."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def refuse_sharded_parallelism(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            for name in ("fsdp", "deepspeed", "tensor_parallel", "pipeline_parallel", "zero"):
-                if name in given:
-                    raise ValueError(
-                        f"the built-in worker trains with DDP: '{name}' is not for it. "
-                        "A script of your own may use it: give it under run: {script: ...}"
-                    )
-        return given
+    def check(cls, given: Any, handler: Callable[[Any], Train]) -> Train:
+        found = disagreements(given) if isinstance(given, Mapping) else ()
+        return validate_all("Train", given, handler, found)  # type: ignore[no-any-return]  # what the handler returns
 
-    @model_validator(mode="after")
-    def exactly_one_end(self) -> Train:
-        if (self.epochs is None) == (self.max_steps is None):
-            found = "both" if self.epochs is not None else "neither"
-            raise ValueError(f"give exactly one of epochs and max_steps (found {found})")
-        return self
 
-    @field_validator("metrics", mode="after")
-    @classmethod
-    def metrics_have_names_of_their_own(cls, metrics: list[Target]) -> list[Target]:
-        seen = [metric.target for metric in metrics]
-        twice = sorted({name for name in seen if seen.count(name) > 1})
-        if twice:
-            raise ValueError(f"metric {twice[0]} is given twice")
-        return metrics
+def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    ends = [name for name in ("epochs", "max_steps") if given.get(name) is not None]
+    if len(ends) != 1:
+        yield wrong(f"give exactly one of epochs and max_steps; found {'both' if ends else 'neither'}")
+    metrics = given.get("metrics")
+    names = [target_name(metric) for metric in metrics] if isinstance(metrics, list) else []
+    keys = [metric_key(name) for name in names if name]
+    for number, key in enumerate(keys):
+        if key in keys[:number]:
+            yield wrong(f"two metrics would be logged as '{key}'", "metrics", number)

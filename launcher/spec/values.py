@@ -1,8 +1,8 @@
 """Quantities with units, kept as the text that the user wrote, so that job.yaml reads back to the same job.
 
-    Duration   90s  30m  2h  1d12h  08:00:00        -> .seconds
-    Length     300 steps  5 epochs  10%             -> .steps(...)
-    Size       512M  16G                            -> .bytes
+Duration   90s  30m  2h  1d12h  08:00:00        -> .seconds
+Length     300 steps  5 epochs  10%             -> .steps(...)
+Size       512M  16G                            -> .bytes
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
+
+from launcher.spec.base import shown
 
 UNIT_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 SIZE_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -30,10 +32,10 @@ class Quantity(str):
         """Raises ValueError with what is accepted and, where it can be guessed, what to write."""
         if isinstance(value, str) and re.fullmatch(cls.pattern, value.strip()):
             return cls(value.strip())
-        raise ValueError(f"expected {cls.wanted}, got {value!r}{cls.hint(value)}")
+        raise ValueError(f"expected {cls.wanted}, got {shown(value)}{cls.hint(value)}")
 
     @classmethod
-    def hint(cls, value: object) -> str:
+    def hint(cls, value: object) -> str:  # noqa: ARG003  # for subclasses
         return ""
 
     @classmethod
@@ -120,4 +122,4 @@ def length_or_duration(value: object) -> Length | Duration:
         for kind in (Length, Duration):
             if re.fullmatch(kind.pattern, value.strip()):
                 return kind.parse(value)
-    raise ValueError(f"expected {Length.wanted}, or {Duration.wanted}, got {value!r}")
+    raise ValueError(f"expected {Length.wanted}, or {Duration.wanted}, got {shown(value)}")

@@ -23,6 +23,8 @@ from launcher.supervisor.signals import Signals
 TICK_S = 0.1
 COLLECT_TICK_S = 0.01
 LOOKS_S = 0.5
+SILENCE = 0.75
+"""An agent ends itself after this share of `lost_after` without a word, so that two attempts never overlap."""
 Wish = Literal["stop", "interrupt", "cancel", "at once"]
 
 
@@ -69,7 +71,10 @@ def drive(supervision: Supervision, pool: Pool, signals: Signals, screen: Callab
             supervision.look_at_requests()
         supervision.tick()
         if screen is not None:
-            screen()
+            try:
+                screen()
+            except OSError:  # the terminal or the reader of the pipe is gone: the training is not
+                screen = None
 
 
 class Supervision:
@@ -90,7 +95,8 @@ class Supervision:
         return COLLECT_TICK_S if self.attempt.phase == "collecting" else TICK_S
 
     def warm(self, node: int) -> None:
-        self.pool.send({"kind": "warm", "to": [node], "run_dir": str(self.run.path), "node": node})
+        silence_s = SILENCE * self.plan.lost_after_s
+        self.pool.send({"kind": "warm", "to": [node], "run_dir": str(self.run.path), "node": node, "silence_s": silence_s})
 
     def new_attempt(self) -> Attempt:
         number = 1 + max((int(path.name.removeprefix("attempt-")) for path in self.run.logs.glob("attempt-*")), default=0)

@@ -1,0 +1,68 @@
+"""`python -P -m launcher.agent --id N`: the wrapper. It forks the agent, outlives it, and sweeps up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import suppress
+from typing import NoReturn
+
+from launcher.agent.node import Agent
+from launcher.agent.orphans import adopt_descendants, sweep_all
+from launcher.agent.stream import Stream
+
+SWEEP_LIMIT_S = 20.0
+LONGEST_FOLDER = 50
+"""Characters: a socket's address below it must fit the kernel's 108."""
+DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What a queue or a terminal sends to every process of a step: the supervisor answers it, by orders."""
+
+
+def main() -> NoReturn:
+    agent_id = int(sys.argv[sys.argv.index("--id") + 1])
+    orders, news = private_streams()
+    folder = tempfile.mkdtemp(prefix="launcher-", dir=short_folder())
+    adopt_descendants()
+    wrapper_alive, wrapper_end = os.pipe()
+    for number in DEAF_TO:
+        signal.signal(number, lambda *_: None)  # not SIG_IGN: ranks would inherit that
+    agent = os.fork()
+    if agent == 0:
+        os.close(wrapper_end)
+        Agent(agent_id, Stream(agent_id, orders, news, wrapper_alive), folder).run()
+    for descriptor in (orders, news, wrapper_alive, 0, 1):
+        os.close(descriptor)
+    signal.signal(signal.SIGQUIT, lambda *_: os.kill(agent, signal.SIGKILL))
+    outlive(agent, folder)
+
+
+def private_streams() -> tuple[int, int]:
+    """stdin and stdout under other numbers: whatever a library prints or reads must not touch the orders."""
+    orders, news = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return orders, news
+
+
+def short_folder() -> str:
+    """The usual place for temporary files, unless sockets in it could not be named."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= LONGEST_FOLDER else "/tmp"  # noqa: S108  (a private folder is made in it)
+
+
+def outlive(agent: int, folder: str) -> NoReturn:
+    """Waits for the agent, then ends whatever it left. SIGQUIT to the wrapper ends the agent at once."""
+    with suppress(ChildProcessError):
+        _, status = os.waitpid(agent, 0)
+    sweep_all(SWEEP_LIMIT_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0 if os.waitstatus_to_exitcode(status) == 0 else 1)
+
+
+if __name__ == "__main__":
+    main()

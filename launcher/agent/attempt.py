@@ -1,0 +1,142 @@
+"""The ranks of one attempt on this node, from `start` to `swept`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from launcher.agent import entry
+from launcher.agent.environment import Work, rank_environment
+from launcher.agent.forkserver import ForkServer
+from launcher.protocol import Exited, Start
+from launcher.rank import Channel, channel_file
+
+FORK_SERVER_DIED = 255
+STEP_EVERY_S = 0.5
+
+
+class Rank:
+    """One forked rank: its process, its channel, and which signals we sent it."""
+
+    def __init__(self, number: int, local_rank: int, channel: Channel) -> None:
+        self.number = number
+        self.local_rank = local_rank
+        self.channel = channel
+        self.process: ForkServerProcess | None = None
+        self.sent: set[int] = set()
+        self.ended = False
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process is not None else None
+
+    def signal(self, number: int) -> None:
+        """To the rank alone; a rank that has ended is left alone (its number may belong to another process by now)."""
+        if not self.ended and self.pid is not None and self.exit_code() is None:
+            self.sent.add(number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def exit_code(self) -> int | None:
+        """None while it lives. -N for signal N; 255 where the fork server died, before or after it forked this rank."""
+        return self.process.exitcode if self.process is not None else FORK_SERVER_DIED
+
+
+class Attempt:
+    def __init__(self, start: Start, work: Work, folder: Path) -> None:
+        self.start = start
+        self.work = work
+        self.number = start["attempt"]
+        self.channels = folder / f"attempt-{self.number}"
+        self.channels.mkdir(exist_ok=True)
+        work.run.attempt(self.number).mkdir(parents=True, exist_ok=True)
+        self.ranks = [self.make_rank(local_rank) for local_rank in range(start["local_world_size"])]
+        self.told: tuple[int, int] | None = None
+        self.tell_at = 0.0
+        self.deadlines: list[tuple[float, int]] = []
+        """When which signal follows a stop, earliest first."""
+
+    def make_rank(self, local_rank: int) -> Rank:
+        number = self.start["base_rank"] + local_rank
+        self.error(number).unlink(missing_ok=True)
+        return Rank(number, local_rank, Channel(channel_file(self.channels, local_rank), create=True))
+
+    def error(self, rank: int) -> Path:
+        return self.work.run.rank_error(self.number, rank)
+
+    def launch(self, server: ForkServer) -> list[int]:
+        """Returns descriptors that become readable when ranks end. Raises OSError or EOFError where the fork server has died."""
+        for rank in self.ranks:
+            rank.process = server.fork(entry.fork_main, self.program(rank))
+        return [rank.process.sentinel for rank in self.ranks if rank.process is not None]
+
+    def program(self, rank: Rank) -> entry.Program:
+        return entry.Program(
+            kind=self.work.kind, target=self.work.target, argv=self.work.argv, cwd=self.work.cwd,
+            log=str(self.work.run.rank_log(self.number, rank.number)), error=str(self.error(rank.number)),
+            environment=rank_environment(self.start, rank.local_rank, self.channels),
+        )  # fmt: skip
+
+    @property
+    def living(self) -> list[Rank]:
+        return [rank for rank in self.ranks if not rank.ended]
+
+    @property
+    def pids(self) -> list[int]:
+        return [rank.pid for rank in self.ranks if rank.pid is not None]
+
+    def exits(self, agent: int) -> list[Exited]:
+        """Ranks that have ended since the last time."""
+        ended = [(rank, code) for rank in self.living if (code := rank.exit_code()) is not None]
+        for rank, _ in ended:
+            rank.ended = True
+        return [self.exited(agent, rank, code) for rank, code in ended]
+
+    def exited(self, agent: int, rank: Rank, code: int) -> Exited:
+        return {
+            "kind": "exited", "agent": agent, "attempt": self.number, "rank": rank.number, "local_rank": rank.local_rank,
+            "code": code, "step": rank.channel.step, "pulses": rank.channel.pulses, "killed": -code in rank.sent,
+            "error": self.error(rank.number).exists(),
+        }  # fmt: skip
+
+    def due(self) -> float:
+        """When there is next something to do unasked (time.monotonic)."""
+        return min([self.tell_at, *(at for at, _ in self.deadlines[:1])])
+
+    def progress(self, now: float) -> tuple[int, int] | None:
+        """Step of the slowest rank (-1 before the first) and pulses of all, where it is time to tell and they have changed."""
+        if now < self.tell_at:
+            return None
+        self.tell_at = now + STEP_EVERY_S
+        steps = [rank.channel.step for rank in self.ranks]
+        current = min(-1 if step is None else step for step in steps), sum(rank.channel.pulses for rank in self.ranks)
+        if current[1] == 0 or current == self.told:
+            return None
+        self.told = current
+        return current
+
+    def ask_to_stop(self, now: float) -> None:
+        """Ranks that ask should_stop() are left to save; to others SIGTERM is the only way to tell."""
+        for rank in self.living:
+            rank.channel.ask_to_stop()
+        if self.work.kind == "worker" or self.deadlines:
+            return
+        for rank in self.living:
+            if not rank.channel.polled:
+                rank.signal(signal.SIGTERM)
+        grace = self.work.stop_grace_s
+        self.deadlines = [(now + grace, signal.SIGTERM), (now + 2 * grace, signal.SIGKILL)]
+
+    def escalate(self, now: float) -> None:
+        while self.deadlines and self.deadlines[0][0] <= now:
+            _, number = self.deadlines.pop(0)
+            for rank in self.living:
+                # Who was told by SIGTERM at once has had its grace when the others are told.
+                rank.signal(signal.SIGKILL if signal.SIGTERM in rank.sent else number)
+
+    def kill(self) -> None:
+        for rank in self.living:
+            rank.signal(signal.SIGKILL)

@@ -1,0 +1,275 @@
+"""The agent: orders from the supervisor in, news of this node's ranks out. It decides nothing.
+
+One thread does the work (stream.py's second one only listens), because a fork server dies with the thread that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import time
+import traceback
+from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, Literal, NoReturn, cast
+
+from launcher.agent import store
+from launcher.agent.attempt import Attempt
+from launcher.agent.environment import Work, read_work
+from launcher.agent.forkserver import ForkServer
+from launcher.agent.orphans import adopt_descendants, sweep
+from launcher.agent.stream import Stream
+from launcher.agent.torchrun import TorchrunAttempt
+from launcher.errors import BackendError
+from launcher.protocol import Start
+from launcher.rundir import RunDir
+
+SWEEP_AGAIN_S = 0.005
+READ_BYTES = 1 << 16
+TROUBLE_BYTES = 700
+MOST_PIDS = 64
+"""In one message."""
+ENGINES: dict[str, type[Attempt]] = {"launcher": Attempt, "torchrun": TorchrunAttempt}
+
+
+def drain(descriptor: int) -> None:
+    with suppress(BlockingIOError):
+        os.read(descriptor, READ_BYTES)
+
+
+def ignore(descriptor: int) -> None:
+    """Waking up is all: the attempt is looked at in every turn."""
+
+
+class Agent:
+    def __init__(self, number: int, stream: Stream, folder: str) -> None:
+        self.number = number
+        self.stream = stream
+        self.folder = Path(folder)
+        self.own = dict(os.environ)
+        self.selector = selectors.DefaultSelector()
+        self.server = ForkServer(self.folder, self.selector)
+        self.work: Work | None = None
+        self.ordered: Start | None = None
+        """A start that waits for the fork server, or for the end of an older attempt."""
+        self.last: tuple[str, int] | None = None
+        """Run directory and number of the newest attempt that was ordered."""
+        self.attempt: Attempt | None = None
+        self.sentinels: list[int] = []
+        """Readable once a rank has ended."""
+        self.sweeping: Attempt | None = None
+        """Its ranks have ended, what they started perhaps not."""
+        self.listener: socket.socket | None = None
+        """Of a store that nobody serves yet."""
+        self.store: ForkServerProcess | None = None
+        self.store_attempt = 0
+
+    def run(self) -> NoReturn:
+        try:
+            self.greet()
+            while True:
+                self.wait()
+                while not self.stream.received.empty():
+                    self.obey(self.stream.received.get())
+                self.advance()
+        except BaseException as bug:
+            traceback.print_exc()
+            self.trouble(f"the agent failed: {type(bug).__name__}: {bug}", what="agent")
+            self.stream.end(1)
+
+    def greet(self) -> None:
+        adopt_descendants()
+        self.watch_children()
+        self.stream.listen(str(self.folder))
+        self.selector.register(self.stream.wake, selectors.EVENT_READ, drain)
+        self.stream.send({"kind": "hello", "agent": self.number, "host": socket.gethostname(), "pid": os.getpid(),
+                          "cpus": len(os.sched_getaffinity(0))})  # fmt: skip
+
+    def watch_children(self) -> None:
+        """A child's end wakes the loop: that of the fork server above all."""
+        woken, wakes = os.pipe()
+        for end in (woken, wakes):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        self.selector.register(woken, selectors.EVENT_READ, drain)
+
+    def wait(self) -> None:
+        for key, _ in self.selector.select(self.patience()):
+            key.data(key.fd)
+
+    def patience(self) -> float | None:
+        """Seconds until there is something to do unasked."""
+        if self.sweeping is not None:
+            return SWEEP_AGAIN_S
+        if self.attempt is None:
+            return None
+        return max(0.0, self.attempt.due() - time.monotonic())
+
+    # Orders
+
+    def obey(self, order: dict[str, Any]) -> None:
+        try:
+            match order["kind"]:
+                case "warm":
+                    self.stream.silence_s = order.get("silence_s", self.stream.silence_s)
+                    self.prepare(order["run_dir"], order["node"])
+                case "store":
+                    self.open_store(order["attempt"], order["host"])
+                case "start":
+                    self.order(cast(Start, order))
+                case "stop":
+                    self.stop(order["attempt"])
+                case "kill":
+                    self.kill(order["attempt"])
+                case "bye":
+                    self.stream.end()
+        except (BackendError, OSError) as error:
+            self.trouble(str(error), attempt=order.get("attempt"))
+
+    def prepare(self, run_dir: str, node: int) -> None:
+        self.work = read_work(run_dir, node, self.own)
+        if self.work.cpus:
+            os.sched_setaffinity(0, self.work.cpus)
+        self.server.warm(self.work.environment, self.work.preload)
+
+    def open_store(self, attempt: int, host: str) -> None:
+        self.close_store()
+        self.listener = store.listen(host)
+        self.store_attempt = attempt
+        port = self.listener.getsockname()[1]
+        self.stream.send({"kind": "store", "agent": self.number, "attempt": attempt, "host": host, "port": port})
+
+    def close_store(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+        if self.store is not None:
+            self.store.kill()
+            self.store = None
+
+    def order(self, start: Start) -> None:
+        """Dropped where it is late: an attempt that is not newer than the last one of its run."""
+        run_dir, attempt = start["run_dir"], start["attempt"]
+        if self.last is not None and self.last[0] == run_dir and attempt <= self.last[1]:
+            return
+        self.last = run_dir, attempt
+        if self.work is None or self.work.run.path != Path(run_dir):
+            self.prepare(run_dir, start["node"])
+        else:
+            self.server.warm(self.work.environment, self.work.preload)
+        self.ordered = start
+        if self.attempt is not None:
+            self.attempt.kill()
+
+    def stop(self, attempt: int) -> None:
+        if self.attempt is not None and self.attempt.number == attempt:
+            self.attempt.ask_to_stop(time.monotonic())
+        elif self.ordered is not None and self.ordered["attempt"] == attempt:
+            self.kill(attempt)
+
+    def kill(self, attempt: int) -> None:
+        if self.store_attempt == attempt:
+            self.close_store()
+        if self.attempt is not None and self.attempt.number == attempt:
+            self.attempt.kill()
+        elif self.ordered is not None and self.ordered["attempt"] == attempt:
+            self.ordered = None
+            self.swept(attempt)
+        elif self.sweeping is None and (self.last is None or attempt >= self.last[1]):
+            self.swept(attempt)
+
+    # What follows by itself
+
+    def advance(self) -> None:
+        self.look_after_server()
+        if self.attempt is not None:
+            self.follow(self.attempt)
+        if self.sweeping is not None and sweep(keep=self.server.processes):
+            shutil.rmtree(self.sweeping.channels, ignore_errors=True)
+            number, self.sweeping = self.sweeping.number, None
+            self.swept(number)
+        if self.server.ready:
+            self.serve_store()
+            self.launch()
+
+    def look_after_server(self) -> None:
+        """A new fork server where it has died, at once: the next attempt will want it."""
+        if self.stream.ending or self.server.settings is None or self.server.lives():
+            return
+        if not self.server.ready:
+            self.server.give_up()
+            self.ordered = None
+            self.trouble("the fork server died while it imported what the job uses: the last lines of the node's log say where")
+            return
+        self.server.start()
+
+    def serve_store(self) -> None:
+        if self.listener is not None:
+            self.store = self.server.fork(store.serve_in_fork, self.listener)
+            self.listener.close()
+            self.listener = None
+
+    def launch(self) -> None:
+        """Starts the ordered attempt, once nothing is left of the one before."""
+        if (
+            self.ordered is None
+            or self.work is None
+            or self.attempt is not None
+            or self.sweeping is not None
+            or not self.server.ready
+        ):
+            return
+        start, self.ordered = self.ordered, None
+        self.attempt = ENGINES[self.work.engine](start, self.work, self.folder)
+        self.publish_log(start["attempt"])
+        try:
+            self.sentinels = self.attempt.launch(self.server)
+        except (OSError, EOFError) as error:
+            self.server.note(f"the fork server ended while ranks were starting: {error}")
+        for sentinel in self.sentinels:
+            self.selector.register(sentinel, selectors.EVENT_READ, ignore)
+        pids = self.attempt.pids
+        self.stream.send({"kind": "started", "agent": self.number, "attempt": start["attempt"], "pids": pids[:MOST_PIDS]})
+
+    def follow(self, attempt: Attempt) -> None:
+        now = time.monotonic()
+        for news in attempt.exits(self.number):
+            self.stream.send(news)
+        attempt.escalate(now)
+        progress = attempt.progress(now)
+        if progress is not None:
+            step, pulses = progress
+            self.stream.send({"kind": "step", "agent": self.number, "attempt": attempt.number, "step": step, "pulses": pulses})
+        if not attempt.living:
+            self.publish_log(attempt.number)
+            for sentinel in self.sentinels:
+                self.selector.unregister(sentinel)
+            self.sentinels = []
+            self.attempt, self.sweeping = None, attempt
+
+    def swept(self, attempt: int) -> None:
+        self.stream.send({"kind": "swept", "agent": self.number, "attempt": attempt})
+
+    def trouble(self, message: str, *, attempt: int | None = None, what: Literal["environment", "agent"] = "environment") -> None:
+        """Into the node's log whole, and to the supervisor as far as a message can hold it."""
+        self.server.note(message)
+        if attempt is None and self.last is not None:
+            attempt = self.last[1]
+        if attempt is not None:
+            self.publish_log(attempt)
+        short = message
+        while len(json.dumps(short)) > TROUBLE_BYTES:
+            short = short[: len(short) // 2]
+        self.stream.send({"kind": "trouble", "agent": self.number, "attempt": attempt, "message": short, "what": what})
+
+    def publish_log(self, attempt: int) -> None:
+        """What the fork server wrote since the last time goes into the log of the attempt that it served."""
+        if self.work is not None:
+            with suppress(OSError):
+                self.server.move_log(RunDir(self.work.run.path).node_log(attempt, self.work.node))

@@ -1,0 +1,49 @@
+"""What the fork server imports before it serves: this module, which imports what the job uses and says when it is done.
+
+The standard library's own preload swallows ImportError and dies of every other exception; here each module's trouble is kept,
+and a rank imports it itself and fails where its own log shows it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+
+from launcher.agent.orphans import die_with_parent
+
+SETTINGS = "LAUNCHER_PRELOAD"
+NOT_FOR_THE_SERVER = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that a queue sends to every process of a step: the fork server lives on, each rank has their default again."""
+
+server = os.getpid()
+main_process = multiprocessing.current_process()
+
+
+def serve(settings: dict[str, object]) -> None:
+    die_with_parent(int(str(settings["agent"])))
+    for number in NOT_FOR_THE_SERVER:
+        signal.signal(number, signal.SIG_IGN)
+    modules = settings["modules"]
+    assert isinstance(modules, list)
+    for module in modules:
+        load(module)
+    ready = os.open(str(settings["ready"]), os.O_WRONLY)
+    os.write(ready, b"\n")
+    os.close(ready)
+
+
+def load(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit):
+        sys.stderr.write(f"launcher: {module} could not be imported ahead of the ranks; each rank imports it itself.\n")
+        traceback.print_exc()
+
+
+if SETTINGS in os.environ:
+    serve(json.loads(os.environ.pop(SETTINGS)))

@@ -1,0 +1,83 @@
+"""The agent's two ends of the supervisor's pipes, watched by a thread: it hears the end even while a fork server is starting.
+
+The supervisor's end of file, its silence, or the wrapper's death end the agent with all of its processes, whatever its main
+thread is doing. Pings are answered here, so that a slow import does not look like a lost node.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import shutil
+import threading
+import time
+from typing import Any, NoReturn
+
+from launcher.agent.orphans import sweep_all
+from launcher.protocol import FromAgent, decode, encode
+
+SILENCE_S = 6.0
+"""Three quarters of the default retry.lost_after; a `warm` order may say otherwise."""
+SWEEP_LIMIT_S = 10.0
+READ_BYTES = 1 << 16
+
+
+class Stream:
+    def __init__(self, agent: int, orders: int, news: int, wrapper_alive: int) -> None:
+        self.agent = agent
+        self.orders = orders
+        self.news = news
+        self.wrapper_alive = wrapper_alive
+        self.silence_s = SILENCE_S
+        self.folder: str | None = None
+        self.ending = False
+        """From then on nothing may be started."""
+        self.received: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.wake, self.written = os.pipe()
+        self.sending = threading.Lock()
+
+    def listen(self, folder: str) -> None:
+        """Starts the thread. `folder` is removed at the end."""
+        self.folder = folder
+        for end in (self.wake, self.written):
+            os.set_blocking(end, False)
+        threading.Thread(target=self.hear, name="orders", daemon=True).start()
+
+    def send(self, message: FromAgent) -> None:
+        """Ends the agent where nobody listens any more."""
+        try:
+            with self.sending:
+                os.write(self.news, encode(message))
+        except OSError:
+            self.end()
+
+    def hear(self) -> NoReturn:
+        heard, pending = time.monotonic(), b""
+        while True:
+            left = heard + self.silence_s - time.monotonic()
+            ready, _, _ = select.select([self.orders, self.wrapper_alive], [], [], max(0.0, left))
+            data = os.read(self.orders, READ_BYTES) if self.orders in ready else b""
+            if not data:  # end of file, silence, or the wrapper is gone
+                self.end()
+            heard = time.monotonic()
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                self.take(decode(line))
+
+    def take(self, message: dict[str, Any] | None) -> None:
+        if message is None or self.agent not in message.get("to", ()):
+            return
+        if message["kind"] == "ping":
+            self.send({"kind": "pong", "agent": self.agent})
+            return
+        self.received.put(message)
+        os.write(self.written, b"\n")
+
+    def end(self, code: int = 0) -> NoReturn:
+        """Ends every process of this node, then this one."""
+        self.ending = True
+        sweep_all(SWEEP_LIMIT_S)
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os._exit(code)

@@ -1,0 +1,230 @@
+"""What the job's types say about themselves: `launch explain`.
+
+A field's doc is the string under it in the source, read when somebody asks: nothing of this costs a start.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from launcher.errors import UsageError
+from launcher.spec.catalogue import CATALOGUE, REQUIRED, Entry
+from launcher.spec.example import entry_example, example_of, nested, sample, written
+from launcher.spec.fields import ROOT, Spot, arguments_of, in_words
+from launcher.spec.target import Of
+
+DERIVED = {("Job", "name"): "the file's stem", ("Job", "workdir"): "the folder where launch is called", ("Log", "wandb"): "false"}
+"""(model, field) -> a default that is not the constant in its model."""
+FREE = {"env": "A variable of the ranks' environment."}
+"""What stands under keys that the user chooses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One key of a mapping, or one argument of a target."""
+
+    name: str
+    accepts: str
+    default: str | None
+    """In words; None where it must be given."""
+    doc: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltIn:
+    """A target of the catalogue."""
+
+    name: str
+    doc: str
+    arguments: tuple[Key, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    path: str
+    """Dotted; empty for the whole job."""
+    doc: str
+    accepts: str
+    default: str | None = None
+    """In words; None where it must be given."""
+    keys: tuple[Key, ...] = ()
+    built_in: tuple[BuiltIn, ...] = ()
+    example: str | None = None
+
+
+def explain(path: str = "") -> Explanation:
+    """What may stand at a dotted path: `train.optimizer`, `train.optimizer.sgd`, `train.optimizer.sgd.lr`.
+
+    Raises UsageError, with the nearest name, where there is nothing of that name.
+    """
+    keys = [key for key in path.split(".") if key]
+    spot = ROOT
+    for number, key in enumerate(keys):
+        of = target_of(spot)
+        if of is not None and (of.kind, key) in CATALOGUE:
+            return explain_entry(CATALOGUE[of.kind, key], keys, number)
+        child = below(spot, key)
+        if child is None and of is not None and number == len(keys) - 1:
+            return explain_argument(of, keys)
+        if child is None:
+            raise UsageError(no_such(key, ".".join(keys[:number]), known_below(spot)))
+        spot = child
+    return explanation(spot, ".".join(keys), doc_of(spot) or FREE.get(".".join(keys[:-1]), ""))
+
+
+def below(spot: Spot, key: str) -> Spot | None:
+    """The key's field; in a list also that of its items."""
+    return inner(spot).get(key) or spot.child(int(key) if key.isdecimal() else key)
+
+
+def target_of(spot: Spot) -> Of | None:
+    return spot.of or (spot.item.of if spot.item else None)
+
+
+def explain_argument(of: Of, keys: list[str]) -> Explanation:
+    """An argument, whichever built-in target takes it. Raises UsageError where none does."""
+    name, above = keys[-1], ".".join(keys[:-1])
+    takers = [entry for entry in entries_of(of) if name in entry.arguments]
+    if not takers:
+        raise UsageError(no_such(name, above, [name for entry in entries_of(of) for name in (entry.name, *entry.arguments)]))
+    defaults = [default_in_words(arguments_of(entry)[name]) for entry in takers]
+    said = ", ".join(f"{entry.name} (default {default or 'none'})" for entry, default in zip(takers, defaults, strict=True))
+    return explanation(replace(arguments_of(takers[0])[name], default=REQUIRED), ".".join(keys), f"Argument of {said}.")
+
+
+def explain_entry(entry: Entry, keys: list[str], depth: int) -> Explanation:
+    """A built-in target whose name is `keys[depth]`, or one of its arguments. Raises UsageError."""
+    arguments = arguments_of(entry)
+    path, rest = ".".join(keys), keys[depth + 1 :]
+    if not rest:
+        doc = f"{entry.doc[0].upper()}{entry.doc[1:]}."
+        accepts = f"{{target: {entry.name}, ...arguments}}"
+        example = entry_example(keys[:depth], entry)
+        return Explanation(path=path, doc=doc, accepts=accepts, keys=keys_of(arguments), example=example)
+    if rest[0] not in arguments or len(rest) > 1:
+        raise UsageError(no_such(rest[-1], ".".join(keys[:-1]), list(arguments) if len(rest) == 1 else []))
+    told = explanation(arguments[rest[0]], path, f"Argument of {entry.name}: {entry.doc}.")
+    return replace(told, example=nested(keys[:depth], {"target": entry.name, rest[0]: sample(arguments[rest[0]])}))
+
+
+def explanation(spot: Spot, path: str, doc: str) -> Explanation:
+    return Explanation(
+        path=path,
+        doc=doc,
+        accepts="a YAML file with these keys" if spot is ROOT else in_words(spot.annotation, spot.metadata),
+        default=None if spot is ROOT else default_in_words(spot),
+        keys=keys_of({name: field for name, field in inner(spot).items() if name != "target"}),
+        built_in=tuple(built_in(entry) for entry in entries_of(target_of(spot))),
+        example=example_of(path.split("."), spot) if path else None,
+    )
+
+
+def built_in(entry: Entry) -> BuiltIn:
+    return BuiltIn(name=entry.name, doc=entry.doc, arguments=keys_of(arguments_of(entry)))
+
+
+def default_in_words(spot: Spot) -> str | None:
+    """None where it must be given."""
+    if spot.owner is not None and (spot.owner.__name__, spot.name) in DERIVED:
+        return DERIVED[spot.owner.__name__, spot.name]
+    if spot.default is REQUIRED:
+        return None
+    if spot.model is not None and spot.default == {}:
+        return "that of each key"
+    return "none" if spot.default is None else written(spot.default)
+
+
+def inner(spot: Spot) -> dict[str, Spot]:
+    """The keys below, also those of a list's items."""
+    return spot.fields() or (spot.item.fields() if spot.item else {})
+
+
+def keys_of(fields: dict[str, Spot]) -> tuple[Key, ...]:
+    return tuple(
+        Key(name=name, accepts=in_words(field.annotation, field.metadata), default=default_in_words(field), doc=doc_of(field))
+        for name, field in fields.items()
+    )
+
+
+def entries_of(of: Of | None) -> list[Entry]:
+    return [entry for entry in CATALOGUE.values() if of is not None and entry.kind == of.kind]
+
+
+def known_below(spot: Spot) -> list[str]:
+    return [name for name in inner(spot) if name != "target"] + [entry.name for entry in entries_of(target_of(spot))]
+
+
+def no_such(key: str, above: str, known: list[str]) -> str:
+    import difflib
+
+    where = f"under {above}" if above else "in a job"
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f"there is no '{key}' {where}. Did you mean '{close[0]}'?"
+    return f"there is no '{key}' {where}. There is: {', '.join(known) or 'nothing'}"
+
+
+def doc_of(spot: Spot) -> str:
+    if spot.owner is not None:
+        return field_docs(spot.owner).get(spot.name, "")
+    return inspect.cleandoc(spot.model.__doc__ or "") if spot.model else ""
+
+
+@cache
+def field_docs(model: type[BaseModel]) -> dict[str, str]:
+    """The strings under a model's fields, those of its bases included."""
+    docs: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if issubclass(owner, BaseModel) and owner is not BaseModel:
+            docs |= strings_under_fields(owner)
+    return docs
+
+
+def strings_under_fields(model: type[Any]) -> dict[str, str]:
+    file = sys.modules[model.__module__].__file__
+    body = class_bodies(Path(str(file))).get(model.__name__, [])
+    return {
+        field.target.id: inspect.cleandoc(doc.value.value)
+        for field, doc in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str)
+    }
+
+
+@cache
+def class_bodies(file: Path) -> dict[str, list[ast.stmt]]:
+    tree = ast.parse(file.read_text())
+    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def render(explanation: Explanation) -> str:
+    """As plain text, without a final newline."""
+    lines = [explanation.path or "a job", f"  {explanation.doc}", "", f"  accepts   {explanation.accepts}"]
+    if explanation.default is not None:
+        lines.append(f"  default   {explanation.default}")
+    if explanation.example:
+        lines.append(f"  example   {explanation.example}")
+    if explanation.keys:
+        lines += ["", "Keys", *(f"  {line}" for line in table(explanation.keys))]
+    for each in explanation.built_in:
+        lines += ["", f"{each.name}: {each.doc}", *(f"  {line}" for line in table(each.arguments))]
+    return "\n".join(lines)
+
+
+def table(keys: tuple[Key, ...]) -> list[str]:
+    width = max((len(key.name) for key in keys), default=0)
+    lines = []
+    for key in keys:
+        default = "must be given" if key.default is None else f"default {key.default}"
+        lines.append(f"{key.name:{width}}  {key.accepts}; {default}")
+        lines += [" " * (width + 2) + key.doc] if key.doc else []
+    return lines

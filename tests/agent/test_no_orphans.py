@@ -1,0 +1,168 @@
+"""Whoever is killed, nothing of the old attempt is left within five seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.agent.conftest import Job
+from tests.agent.pipes import Supervisor
+
+LIMIT_S = 5.0
+STUCK = """
+import ctypes, subprocess
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+class Numbers(Dataset):
+    def __len__(self): return 1000
+    def __getitem__(self, index): return torch.tensor(index)
+
+if __name__ == "__main__":
+    loader = iter(DataLoader(Numbers(), batch_size=2, num_workers=2))
+    next(loader)
+    subprocess.Popen(["sh", "-c", "sleep 300 & sleep 300"], start_new_session=True)
+    print("stuck", flush=True)
+    ctypes.PyDLL(None).sleep(300)  # in C, and with the interpreter's lock held
+"""
+
+
+def marked(mark: str) -> set[int]:
+    """Living processes that have the mark in their environment."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if mark.encode() in (entry / "environ").read_bytes() and not dead(int(entry.name)):
+                    found.add(int(entry.name))
+    return found
+
+
+def dead(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def gone(pids: Iterable[int]) -> bool:
+    until = time.monotonic() + LIMIT_S
+    left = list(pids)
+    while left and time.monotonic() < until:
+        time.sleep(0.01)
+        left = [pid for pid in left if not dead(pid)]
+    return not left
+
+
+class Tree:
+    """An attempt of two stuck ranks with loader workers and children of their own."""
+
+    def __init__(self, job: Job, **entry: str) -> None:
+        self.mark = f"MARK={uuid.uuid4().hex}"
+        self.supervisor: Supervisor = job(STUCK, caller={"MARK": self.mark.partition("=")[2]}, **entry)
+        self.supervisor.start(ranks=2, wait=False)
+        self.wrapper, self.agent = self.supervisor.process.pid, self.supervisor.hear("hello")[0]["pid"]
+        ranks = self.supervisor.hear("started")[0]["pids"]
+        logs = [self.supervisor.run.rank_log(1, rank) for rank in (0, 1)]
+        while not all(log.exists() and "stuck" in log.read_text() for log in logs):
+            assert self.supervisor.read(0.05)
+        self.rank = ranks[0] if ranks else 0
+        self.all = marked(self.mark)
+        children = {pid for pid in self.all if parent(pid) == self.agent}
+        self.server = parent(self.rank) if self.rank else 0
+        self.tracker = next(pid for pid in children if b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        self.attempts = self.all - {self.wrapper, self.agent, self.server, self.tracker}
+
+
+def test_nothing_is_left_without_supervisor(job: Job) -> None:
+    tree = Tree(job)
+    assert len(tree.attempts) >= 2 * 4  # two ranks, each with two workers and a child with one
+    tree.supervisor.process.stdin.close()
+    assert gone(tree.all)
+
+
+@pytest.mark.parametrize("which", ["wrapper", "agent"])
+def test_nothing_is_left_without(which: str, job: Job) -> None:
+    tree = Tree(job)
+    os.kill(getattr(tree, which), signal.SIGKILL)
+    assert gone(tree.all)
+
+
+def test_silence_ends_everything(job: Job) -> None:
+    tree = Tree(job)
+    tree.supervisor.warm(silence_s=0.3)
+    assert gone(tree.all)
+
+
+def test_sigquit_to_the_wrapper_ends_everything(job: Job) -> None:
+    tree = Tree(job)
+    os.kill(tree.wrapper, signal.SIGQUIT)
+    assert gone(tree.all)
+
+
+def test_a_queues_signals_end_nothing(job: Job) -> None:
+    tree = Tree(job)
+    for pid in (tree.wrapper, tree.agent, tree.server):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(pid, number)
+    tree.supervisor.send("ping")
+    tree.supervisor.hear("pong")
+    assert not any(dead(pid) for pid in tree.all)
+
+
+@pytest.mark.parametrize("which", ["rank", "server"])
+def test_nothing_old_is_left_after(which: str, job: Job) -> None:
+    tree = Tree(job)
+    os.kill(getattr(tree, which), signal.SIGKILL)
+    tree.supervisor.hear("exited", count=1 if which == "rank" else 2)
+    tree.supervisor.send("kill", attempt=1)
+    tree.supervisor.hear("swept", attempt=1)
+    assert not any(not dead(pid) for pid in tree.attempts)
+    assert not dead(tree.agent)
+
+
+def test_the_resource_tracker_is_not_missed(job: Job) -> None:
+    tree = Tree(job)
+    os.kill(tree.tracker, signal.SIGKILL)
+    tree.supervisor.send("ping")
+    tree.supervisor.hear("pong")
+    assert not any(dead(pid) for pid in tree.attempts)
+    tree.supervisor.send("kill", attempt=1)
+    tree.supervisor.codes(ranks=2)
+    tree.supervisor.start(2)
+    tree.supervisor.process.stdin.close()
+    assert gone(marked(tree.mark))
+
+
+def test_temporary_folders_are_removed_even_of_a_killed_agent(job: Job, tmp_path: Path) -> None:
+    supervisor = job(caller={"TMPDIR": "/tmp/" + tmp_path.name[:20]})
+    Path("/tmp", tmp_path.name[:20]).mkdir(exist_ok=True)
+    folder = Path("/tmp", tmp_path.name[:20])
+    supervisor.start()
+    assert list(folder.glob("launcher-*"))
+    os.kill(supervisor.hear("hello")[0]["pid"], signal.SIGKILL)
+    supervisor.process.wait(LIMIT_S)
+    assert not list(folder.iterdir())
+    folder.rmdir()
+
+
+@pytest.mark.parametrize("which", ["supervisor", "wrapper", "agent"])
+@pytest.mark.long
+def test_nothing_is_left_of_torchrun_without(which: str, job: Job) -> None:
+    tree = Tree(job, engine="torchrun")
+    if which == "supervisor":
+        tree.supervisor.process.stdin.close()
+    else:
+        os.kill(getattr(tree, which), signal.SIGKILL)
+    assert gone(tree.all)

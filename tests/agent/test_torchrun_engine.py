@@ -1,0 +1,62 @@
+"""`resources.agent: torchrun`: its own restarts, our logs, errors, channel, stop and kill."""
+
+from __future__ import annotations
+
+import time
+
+from tests.agent.conftest import Job
+
+SCRIPT = """
+import os, signal, sys, time
+import torch, torch.distributed as dist
+from launcher.rank import pulse, should_stop
+dist.init_process_group("gloo")
+x = torch.ones(1)
+dist.all_reduce(x)
+print("sum", int(x), os.environ["LAUNCHER_ATTEMPT"], sys.argv[1:])
+first, second = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0", os.environ["RANK"] == "1"
+if first and second:
+    os.kill(os.getpid(), signal.SIGKILL)
+if first:
+    time.sleep(60)
+for step in range(1_000):
+    pulse(step)
+    if should_stop():
+        sys.exit(75)
+    time.sleep(0.01)
+raise ValueError("never asked to stop")
+"""
+
+
+def test_restarts_by_itself_and_stops_when_asked(job: Job) -> None:
+    supervisor = job(SCRIPT, engine="torchrun", argv=["a b"])
+    supervisor.warm()
+    supervisor.start(ranks=2)
+    supervisor.hear("step", attempt=1)
+    supervisor.send("stop", attempt=1)
+    exits = supervisor.hear("exited", count=2, attempt=1)
+    assert {(each["rank"], each["code"], each["killed"], each["log_attempt"]) for each in exits} == {(0, 75, False, 2), (1, 75, False, 2)}
+    supervisor.hear("swept", attempt=1)
+    assert supervisor.log(1, attempt=2).startswith("sum 2 2 ['a b']")
+    assert "exitcode: -9" in supervisor.run.node_log(1, 0).read_text()
+
+
+def test_tells_the_exception_and_whom_torchrun_ended(job: Job) -> None:
+    script = "import os, time\nif os.environ['RANK'] == '0':\n    raise ValueError('mine')\ntime.sleep(60)"
+    supervisor = job(script, engine="torchrun")
+    supervisor.start(ranks=2)
+    first, second = sorted(supervisor.hear("exited", count=2), key=lambda each: each["rank"])
+    assert (first["code"], first["killed"], second["code"], second["killed"]) == (1, False, -15, True)
+    told = supervisor.error(0, attempt=4)
+    assert (told["exception"], told["where"].rpartition("/")[2]) == ("ValueError", "train.py:3")
+
+
+def test_kill_ends_torchrun_before_its_ranks(job: Job) -> None:
+    supervisor = job("import time; print('here', flush=True); time.sleep(60)", engine="torchrun")
+    supervisor.start(ranks=2)
+    while not all(supervisor.run.rank_log(1, rank).exists() for rank in (0, 1)):
+        supervisor.read(0.05)
+    began = time.monotonic()
+    supervisor.send("kill", attempt=1)
+    assert supervisor.codes(ranks=2) == [-9, -9]
+    assert time.monotonic() - began < 20
