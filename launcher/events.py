@@ -32,6 +32,8 @@ AFTER: dict[str, State] = {
 }
 """The state that each event leaves the run in; others leave it as it is."""
 
+ENDS_RUNNING = frozenset(("supervising", "attempt", "running", "failure", "stopped", "cancelled", "failed", "done", "trained"))
+
 
 def record(run: RunDir, event: str, *, attempt: int | None = None, **details: Any) -> None:
     """Appends one event. `reason` says in words why a decision was taken."""
@@ -85,3 +87,41 @@ def summarize(run: RunDir) -> Summary:
     if summary.state in LIVE and owner(run) is None:
         return replace(summary, state="stopped", reason="its supervisor died (stale lock): continue with launch resume")
     return summary
+
+
+def ettr(run: RunDir) -> float | None:
+    """Effective training time ratio: time whose work was kept over wall time since submission. None before anything ran."""
+    entries = list(json_lines(run.events))
+    live = fold(entries).state in LIVE and owner(run) is not None
+    return kept_share(entries, now=datetime.now(UTC) if live else None)
+
+
+def kept_share(entries: Iterable[dict[str, Any]], *, now: datetime | None) -> float | None:
+    """Of each stretch of running, what lies before its last checkpoint was kept; all of it where the run went on to its end.
+
+    Of a user's script (its `running` has no step) the checkpoints are not known: all of it counts. `now` closes the ledger of a
+    live run, whose newest stretch is not lost yet.
+    """
+    begun: datetime | None = None
+    since: datetime | None = None
+    kept_until: datetime | None = None
+    time: datetime | None = None
+    kept_s = 0.0
+    is_script = False
+    for entry in entries:
+        event, time = entry.get("event", ""), datetime.fromisoformat(entry["time"])
+        begun = begun or (time if event != "prepared" else None)
+        if event == "checkpoint" or (event in ("done", "trained") and since is not None):
+            kept_until = time
+        if event in ENDS_RUNNING and since is not None:
+            kept_s += ((time if is_script else kept_until or since) - since).total_seconds()
+            since = None
+        if event == "running":
+            since, kept_until, is_script = time, None, entry.get("step") is None
+    if begun is None or time is None:
+        return None
+    end = now or time
+    if since is not None:
+        kept_s += ((end if now or is_script else kept_until or since) - since).total_seconds()
+    wall_s = (end - begun).total_seconds()
+    return round(min(1.0, max(0.0, kept_s) / wall_s), 4) if wall_s > 0 else None

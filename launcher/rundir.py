@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -89,6 +88,8 @@ class RunDir:
 
 def new_run_dir(runs: Path, name: str) -> RunDir:
     """A fresh directory of its own, even with many launches at the same moment. Raises BackendError."""
+    import secrets  # brings OpenSSL, 3 MB that an agent need not carry
+
     while True:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         path = runs / f"{stamp}-{name}-{''.join(secrets.choice(ALPHABET) for _ in range(4))}"
@@ -107,7 +108,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """All of it or nothing: written aside, fsynced, renamed."""
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(3)}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(3).hex()}")
     try:
         with aside.open("wb") as file:
             file.write(data)

@@ -16,6 +16,8 @@ from launcher.rank import Channel, channel_file
 
 FORK_SERVER_DIED = 255
 STEP_EVERY_S = 0.5
+KILL_LIMIT_S = 3.0
+"""By then a healthy fork server has told of every killed rank's end."""
 
 
 class Rank:
@@ -58,6 +60,7 @@ class Attempt:
         self.tell_at = 0.0
         self.deadlines: list[tuple[float, int]] = []
         """When which signal follows a stop, earliest first."""
+        self.killed_at: float | None = None
 
     def make_rank(self, local_rank: int) -> Rank:
         number = self.start["base_rank"] + local_rank
@@ -137,6 +140,11 @@ class Attempt:
                 # Who was told by SIGTERM at once has had its grace when the others are told.
                 rank.signal(signal.SIGKILL if signal.SIGTERM in rank.sent else number)
 
-    def kill(self) -> None:
+    def kill(self, now: float) -> None:
         for rank in self.living:
             rank.signal(signal.SIGKILL)
+        self.killed_at = self.killed_at or now
+
+    def overdue(self, now: float) -> bool:
+        """Killed long ago, and still there for all that the fork server tells."""
+        return self.killed_at is not None and bool(self.living) and now - self.killed_at > KILL_LIMIT_S

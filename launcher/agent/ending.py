@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import json
 import os
 import sys
-import sysconfig
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,10 @@ EXIT_CODES = {"spec": 2, "environment": 3}
 INTERRUPTED = 130
 SAVED = 75
 """Stopped and saved: an end that went well."""
-NOT_USERS = (sysconfig.get_path("stdlib"), "site-packages", "dist-packages", "<frozen", str(Path(__file__).parent.parent))
+INSTALLED = ("site-packages", "dist-packages")
+AGENT = str(Path(__file__).parent) + os.sep
+OURS = str(Path(__file__).parent.parent) + os.sep
+STDLIB = str(Path(os.__file__).parent) + os.sep
 
 
 def outcome(error_file: str | None, program: Callable[[], None]) -> int:
@@ -36,6 +39,7 @@ def outcome(error_file: str | None, program: Callable[[], None]) -> int:
         traceback.print_exc()
         return INTERRUPTED
     except BaseException as error:
+        error.__traceback__ = trimmed(error.__traceback__)
         kind = getattr(error, "kind", "error")
         write_error(error, error_file, kind if isinstance(kind, str) else "error")
         show(error)
@@ -55,13 +59,20 @@ def leave(error: SystemExit, error_file: str | None) -> int:
     return code
 
 
+def trimmed(trace: TracebackType | None) -> TracebackType | None:
+    """From the program's own first frame on, as plain python has it."""
+    while trace is not None and trace.tb_next is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not (file.startswith(AGENT) or pythons(file)):
+            break
+        trace = trace.tb_next
+    return trace
+
+
 def show(error: BaseException) -> None:
-    """The traceback as plain python prints it, by the user's own hook where there is one."""
-    frames = error.__traceback__
-    while frames is not None and not_users(frames.tb_frame.f_code.co_filename) and frames.tb_next is not None:
-        frames = frames.tb_next
+    """By the user's own hook where there is one."""
     with suppress(Exception):
-        sys.excepthook(type(error), error, frames)
+        sys.excepthook(type(error), error, error.__traceback__)
 
 
 def write_error(error: BaseException, path: str | None, kind: str) -> None:
@@ -77,7 +88,7 @@ def write_error(error: BaseException, path: str | None, kind: str) -> None:
         "kind": kind,
     }
     if isinstance(details, dict):
-        report["details"] = details
+        report["details"] = json.loads(json.dumps(details, default=str))
     with suppress(OSError, TypeError, ValueError):
         write_json(Path(path), report)
 
@@ -90,19 +101,32 @@ def message(error: BaseException) -> str:
 
 
 def where(error: BaseException) -> str | None:
-    """file:line of the user's code: the last frame of the traceback that is neither Python's, a package's, nor ours."""
+    """file:line of the user's code: where the error, or else its cause, left code that is not Python's, a package's, or ours."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = [frame for frame in walk(error.__traceback__) if not not_users(frame[0])]
-    return f"{frames[-1][0]}:{frames[-1][1]}" if frames else None
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    package = users_package([file for file, _ in frames])
+    own = [f"{file}:{line}" for file, line in frames if not foreign(file) or (package and file.startswith(package))]
+    cause = error.__cause__ or error.__context__
+    return own[-1] if own else where(cause) if cause is not None else None
 
 
-def walk(trace: TracebackType | None) -> list[tuple[str, int]]:
-    return [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace)]
+def users_package(files: Sequence[str]) -> str | None:
+    """The folder of an installed package that is itself the user's program (`run: {module: ...}`)."""
+    outermost = next((file for file in files if not pythons(file) and not file.startswith(AGENT)), None)
+    if outermost is None or outermost.startswith(OURS) or not foreign(outermost):
+        return None
+    above, _, below = outermost.rpartition("-packages" + os.sep)
+    return f"{above}-packages{os.sep}{below.partition(os.sep)[0]}"
 
 
-def not_users(file: str) -> bool:
-    return any(part in file if "/" not in part else file.startswith(part) for part in NOT_USERS)
+def foreign(file: str) -> bool:
+    return pythons(file) or file.startswith(OURS) or any(part in file for part in INSTALLED)
+
+
+def pythons(file: str) -> bool:
+    """The standard library's. Installed packages may lie below it."""
+    return file.startswith("<frozen") or (file.startswith(STDLIB) and not any(part in file for part in INSTALLED))
 
 
 def finish(code: int) -> NoReturn:

@@ -46,10 +46,9 @@ def fork_main(program: Program) -> NoReturn:
     """In a child of the fork server; never returns."""
     die_with_parent(preload.server)
     os.setsid()  # as torchrun does: a script that signals its process group means its own
-    for number in preload.NOT_FOR_THE_SERVER:
-        signal.signal(number, signal.SIG_DFL)
     become_main_process()
     reseed()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, preload.NOT_FOR_THE_SERVER)
     become(program)
 
 

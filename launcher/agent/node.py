@@ -59,6 +59,8 @@ class Agent:
         """A start that waits for the fork server, or for the end of an older attempt."""
         self.last: tuple[str, int] | None = None
         """Run directory and number of the newest attempt that was ordered."""
+        self.stop_at_once = False
+        """Asked to stop before it started. Not simply dropped: ranks on other nodes would wait for its ranks."""
         self.attempt: Attempt | None = None
         self.sentinels: list[int] = []
         """Readable once a rank has ended."""
@@ -117,7 +119,6 @@ class Agent:
         try:
             match order["kind"]:
                 case "warm":
-                    self.stream.silence_s = order.get("silence_s", self.stream.silence_s)
                     self.prepare(order["run_dir"], order["node"])
                 case "store":
                     self.open_store(order["attempt"], order["host"])
@@ -164,20 +165,21 @@ class Agent:
         else:
             self.server.warm(self.work.environment, self.work.preload)
         self.ordered = start
+        self.stop_at_once = False
         if self.attempt is not None:
-            self.attempt.kill()
+            self.attempt.kill(time.monotonic())
 
     def stop(self, attempt: int) -> None:
         if self.attempt is not None and self.attempt.number == attempt:
             self.attempt.ask_to_stop(time.monotonic())
         elif self.ordered is not None and self.ordered["attempt"] == attempt:
-            self.kill(attempt)
+            self.stop_at_once = True
 
     def kill(self, attempt: int) -> None:
         if self.store_attempt == attempt:
             self.close_store()
         if self.attempt is not None and self.attempt.number == attempt:
-            self.attempt.kill()
+            self.attempt.kill(time.monotonic())
         elif self.ordered is not None and self.ordered["attempt"] == attempt:
             self.ordered = None
             self.swept(attempt)
@@ -236,12 +238,16 @@ class Agent:
             self.selector.register(sentinel, selectors.EVENT_READ, ignore)
         pids = self.attempt.pids
         self.stream.send({"kind": "started", "agent": self.number, "attempt": start["attempt"], "pids": pids[:MOST_PIDS]})
+        if self.stop_at_once:
+            self.attempt.ask_to_stop(time.monotonic())
 
     def follow(self, attempt: Attempt) -> None:
         now = time.monotonic()
         for news in attempt.exits(self.number):
             self.stream.send(news)
         attempt.escalate(now)
+        if attempt.overdue(now):
+            self.server.stop()  # frozen, perhaps: its end ends its ranks
         progress = attempt.progress(now)
         if progress is not None:
             step, pulses = progress

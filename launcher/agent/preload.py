@@ -18,7 +18,8 @@ from launcher.agent.orphans import die_with_parent
 
 SETTINGS = "LAUNCHER_PRELOAD"
 NOT_FOR_THE_SERVER = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that a queue sends to every process of a step: the fork server lives on, each rank has their default again."""
+"""Signals that a queue sends to every process of a step. Blocked, not ignored: one that is meant for a rank just forked waits
+until the rank has unblocked them."""
 
 server = os.getpid()
 main_process = multiprocessing.current_process()
@@ -26,8 +27,7 @@ main_process = multiprocessing.current_process()
 
 def serve(settings: dict[str, object]) -> None:
     die_with_parent(int(str(settings["agent"])))
-    for number in NOT_FOR_THE_SERVER:
-        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_THE_SERVER)
     modules = settings["modules"]
     assert isinstance(modules, list)
     for module in modules:

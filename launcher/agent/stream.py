@@ -71,6 +71,7 @@ class Stream:
         if message["kind"] == "ping":
             self.send({"kind": "pong", "agent": self.agent})
             return
+        self.silence_s = message.get("silence_s", self.silence_s)
         self.received.put(message)
         os.write(self.written, b"\n")
 

@@ -114,11 +114,12 @@ class TorchrunAttempt(Attempt):
             return {int(pid): int(code) for code, pid in FAILED.findall(log.read_text(errors="replace"))}
         return {}
 
-    def kill(self) -> None:
+    def kill(self, now: float) -> None:
         if self.torchrun is not None and self.torchrun.exitcode is None:
             self.torchrun.kill()  # before its ranks, or it would restart them; the kernel ends those with it
         for rank in self.living:
             rank.sent.add(signal.SIGKILL)
+        self.killed_at = self.killed_at or now
 
 
 def own_address(host: str, port: int) -> str:
@@ -133,9 +134,8 @@ def torchrun_main(arguments: Sequence[str], log: str) -> NoReturn:
     """In a child of the fork server, where torchrun is imported already."""
     die_with_parent(preload.server)
     os.setsid()
-    for number in preload.NOT_FOR_THE_SERVER:
-        signal.signal(number, signal.SIG_DFL)
     become_main_process()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, preload.NOT_FOR_THE_SERVER)
     append_output_to(log)
     # Otherwise its ranks share one store for all restarts, and read there the addresses of those that died (torch 2.14).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"

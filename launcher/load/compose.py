@@ -17,6 +17,7 @@ from launcher.load.nodes import Node, Place, Source
 from launcher.load.scalars import resolve
 
 DEEPEST = 64
+TOO_DEEP = f"nested deeper than {DEEPEST} levels: this is not a job"
 MOST_VALUES = 20_000
 """Values of a document, with every alias written out."""
 PARSER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
@@ -133,7 +134,7 @@ class Composer:
         if self.values > MOST_VALUES:
             raise self.stop(event, f"more than {MOST_VALUES:,} values (aliases written out): this is not a job")
         if depth > DEEPEST:
-            raise self.stop(event, f"nested deeper than {DEEPEST} levels: this is not a job")
+            raise self.stop(event, TOO_DEEP)
 
     def refuse_tag(self, event: Any) -> None:
         if event.tag is not None:
@@ -143,14 +144,19 @@ class Composer:
         return SpecError([*self.problems, self.place(event).problem(message)])
 
     def syntax(self, error: yaml.MarkedYAMLError) -> Problem:
+        """libyaml counts a line of its own behind the last one, and has a limit of its own for nesting."""
         mark = error.problem_mark or error.context_mark
         place = self.at(mark.line, mark.column) if mark else Place(self.source)
+        if error.problem and "nesting depth" in error.problem:
+            return place.problem(TOO_DEEP)
         return place.problem(f"this is not YAML: {', '.join(filter(None, (error.context, error.problem)))}")
 
     def place(self, event: Any) -> Place:
         return self.at(event.start_mark.line, event.start_mark.column)
 
     def at(self, line: int, column: int) -> Place:
+        if line >= len(self.source.lines):
+            return self.source.end
         return Place(self.source, line + 1, column + 1 + (self.skip if line == 0 else 0))
 
 

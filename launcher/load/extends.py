@@ -58,7 +58,7 @@ def names(extends: Node | None, chain: Chain) -> list[Node]:
     for item in items:
         if not isinstance(item.value, str):
             chain.problems.append(item.place.problem("expected the path of a file, or a list of paths", ("extends",)))
-    return [item for item in items if isinstance(item.value, str)]
+    return [item for item in items if isinstance(item.value, str) and "\0" not in item.value]
 
 
 def read_base(named: Node, chain: Chain) -> Node | None:

@@ -36,6 +36,11 @@ class Source:
     def lines(self) -> list[str]:
         return LINE_BREAK.split(self.text)
 
+    @property
+    def end(self) -> Place:
+        """Behind the last character."""
+        return Place(self, len(self.lines), len(self.lines[-1]) + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -53,7 +53,7 @@ def decoded(name: str, data: bytes) -> Source:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place = end_of(Source(name, data[: error.start].decode("utf-8", "replace")))
+        place = Source(name, data[: error.start].decode("utf-8", "replace")).end
         raise SpecError([place.problem(f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8")]) from None
     source = Source(name, text)
     refuse_control_characters(source)
@@ -64,10 +64,6 @@ def refuse_control_characters(source: Source) -> None:
     """Raises SpecError at the first one."""
     found = CONTROL.search(source.text)
     if found:
-        place = end_of(Source(source.name, source.text[: found.start()], source.numbered))
+        place = Source(source.name, source.text[: found.start()], source.numbered).end
         what = "a NUL byte" if found[0] == "\0" else f"the character U+{ord(found[0]):04X}"
         raise SpecError([place.problem(f"{what} cannot stand in a job: this is not text")])
-
-
-def end_of(source: Source) -> Place:
-    return Place(source, len(source.lines), len(source.lines[-1]) + 1)

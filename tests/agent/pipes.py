@@ -60,15 +60,19 @@ class Supervisor:
             assert self.read(0.2), f"the agent is gone: {self.news}"
 
     def warm(self, **more: Any) -> None:
-        self.send("warm", run_dir=str(self.run.path), node=0, **more)
+        self.send("warm", **{"run_dir": str(self.run.path), "node": 0, **more})
 
-    def start(self, attempt: int = 1, *, ranks: int = 1, wait: bool = True) -> None:
-        self.send("store", attempt=attempt, host="127.0.0.1", world_size=ranks)
-        port = self.hear("store", attempt=attempt)[0]["port"]
-        self.send(
-            "start", run_dir=str(self.run.path), attempt=attempt, node=0, nodes=1, base_rank=0, local_world_size=ranks,
-            world_size=ranks, store_host="127.0.0.1", store_port=port, restarts=attempt - 1, max_restarts=3,
-        )  # fmt: skip
+    def store(self, attempt: int = 1) -> int:
+        """The port of a new rendezvous."""
+        self.send("store", attempt=attempt, host="127.0.0.1", world_size=1)
+        return int(self.hear("store", attempt=attempt)[0]["port"])
+
+    def start(self, attempt: int = 1, *, ranks: int = 1, wait: bool = True, **more: Any) -> None:
+        order = {
+            "run_dir": str(self.run.path), "attempt": attempt, "node": 0, "nodes": 1, "base_rank": 0, "local_world_size": ranks,
+            "world_size": ranks, "store_host": "127.0.0.1", "restarts": attempt - 1, "max_restarts": 3, **more,
+        }  # fmt: skip
+        self.send("start", **{"store_port": self.store(attempt) if "store_port" not in order else 0, **order})
         if wait:
             self.hear("started", attempt=attempt)
 
@@ -108,8 +112,8 @@ def make_run(
     work.mkdir()
     (work / "train.py").write_text(script)
     entry = {
-        "kind": "script", "target": str(work / "train.py"), "argv": [], "cwd": str(work), "preload": ["torch", "torch.distributed"],
-        "stop_grace_s": 30.0, "engine": "launcher", "max_restarts": 3, **entry,
+        "kind": "script", "target": str(work / "train.py"), "argv": [], "cwd": str(work),
+        "preload": ["torch", "torch.distributed"], "stop_grace_s": 30.0, "engine": "launcher", "max_restarts": 3, **entry,
     }  # fmt: skip
     node = {"index": 0, "host": "localhost", "argv": [], "env": {}, "cpus": cpus, "local_world_size": 1}
     run.plan.write_text(json.dumps({"entry": entry, "env": {"OMP_NUM_THREADS": "1", **(env or {})}, "nodes": [node]}))

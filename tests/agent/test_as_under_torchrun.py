@@ -18,11 +18,13 @@ import json, multiprocessing, os, signal, sys, threading
 import torch, torch.distributed as dist
 dist.init_process_group("gloo")
 told = {
-    "environment": dict(os.environ), "argv": sys.argv, "cwd": os.getcwd(), "path": sys.path, "name": __name__, "file": globals().get("__file__"),
+    "environment": dict(os.environ), "argv": sys.argv, "cwd": os.getcwd(), "path": sys.path, "name": __name__,
+    "file": globals().get("__file__"),
     "spec": getattr(__spec__, "name", None), "package": __package__, "main": sys.modules["__main__"].__dict__ is globals(),
     "method": multiprocessing.get_start_method(allow_none=True), "process": multiprocessing.current_process().name,
     "parent": multiprocessing.parent_process() is None, "thread": threading.current_thread() is threading.main_thread(),
-    "signals": [str(signal.getsignal(n)) for n in (1, 2, 10, 12, 13, 15, 17)], "leader": os.getsid(0) == os.getpid() == os.getpgid(0),
+    "signals": [str(signal.getsignal(n)) for n in (1, 2, 10, 12, 13, 15, 17)],
+    "leader": os.getsid(0) == os.getpid() == os.getpgid(0),
     "umask": os.umask(0o22), "threads": torch.get_num_threads(), "names": sorted(n for n in globals() if n.startswith("__")),
 }
 with open(f"{os.environ['TO']}-{os.environ['RANK']}.json", "w") as file:
@@ -67,7 +69,7 @@ def compare(told: dict[str, Any], expected: dict[str, Any]) -> None:
     same = ours.keys() & theirs.keys() - DIFFER
     assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
     for each in (told, expected):
-        each["argv"][0] = os.path.basename(each["argv"][0])
-        each["file"] = os.path.basename(each["file"])
+        each["argv"][0] = Path(each["argv"][0]).name
+        each["file"] = Path(each["file"]).name
         each["path"][0] = os.path.realpath(each["path"][0])
     assert told == expected

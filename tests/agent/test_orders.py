@@ -142,6 +142,25 @@ def test_other_ranks_get_sigterm_at_once(job: Job) -> None:
     assert {(each["code"], each["killed"]) for each in exits} == {(-15, True)}
 
 
+def test_a_stop_before_the_start_reaches_ranks_as_soon_as_they_are(job: Job) -> None:
+    supervisor = job(FOREVER)
+    supervisor.start(ranks=2, wait=False)
+    supervisor.send("stop", attempt=1)
+    assert supervisor.codes(ranks=2) == [-15, -15]
+
+
+def test_a_frozen_fork_server_cannot_hold_up_the_next_attempt(job: Job) -> None:
+    supervisor = job("import os, time; print('here', flush=True)\nif os.environ['LAUNCHER_ATTEMPT'] == '1': time.sleep(60)")
+    supervisor.start(wait=False)
+    server = parent(supervisor.hear("started")[0]["pids"][0])
+    wait_for(supervisor, "here")
+    os.kill(server, signal.SIGSTOP)
+    supervisor.send("kill", attempt=1)
+    assert supervisor.codes() == [255]
+    supervisor.start(2)
+    assert supervisor.codes(2) == [0]
+
+
 def test_a_rank_that_heeds_nothing_is_killed_after_its_grace(job: Job) -> None:
     supervisor = job("import signal; signal.signal(15, signal.SIG_IGN)\n" + FOREVER, stop_grace_s=0.3)
     supervisor.start()
@@ -151,7 +170,12 @@ def test_a_rank_that_heeds_nothing_is_killed_after_its_grace(job: Job) -> None:
 
 
 def test_an_asking_rank_gets_sigterm_after_its_grace_and_sigkill_after_another(job: Job) -> None:
-    script = "import signal\nfrom launcher.rank import should_stop\nsignal.signal(15, lambda *_: print('term', flush=True))\nshould_stop()\n"
+    script = """
+import signal
+from launcher.rank import should_stop
+signal.signal(15, lambda *_: print("term", flush=True))
+should_stop()
+"""
     supervisor = job(script + FOREVER, stop_grace_s=0.3)
     supervisor.start()
     wait_for(supervisor, "here")
@@ -164,8 +188,8 @@ def test_the_same_agent_takes_another_run_in_another_environment(job: Job, tmp_p
     supervisor = job("import os; print('threads', os.environ['OMP_NUM_THREADS'])", preload=[])
     supervisor.start(3)
     assert supervisor.codes(3) == [0]
-    supervisor.run = make_run(tmp_path / "other", "import os; print('threads', os.environ['OMP_NUM_THREADS'], os.environ['LAUNCHER_RUN_DIR'])",
-                              env={"OMP_NUM_THREADS": "3"}, preload=[])  # fmt: skip
+    script = "import os; print('threads', os.environ['OMP_NUM_THREADS'], os.environ['LAUNCHER_RUN_DIR'])"
+    supervisor.run = make_run(tmp_path / "other", script, env={"OMP_NUM_THREADS": "3"}, preload=[])
     supervisor.start(1)
     assert supervisor.codes(1) == [0]
     assert supervisor.log() == f"threads 3 {supervisor.run.path}\n"
@@ -181,7 +205,9 @@ def test_a_start_waits_until_nothing_is_left_of_the_attempt_before(job: Job) -> 
 
 
 def test_env_references_are_read_on_the_node(job: Job) -> None:
-    supervisor = job("import os; print(os.environ['MINE'])", env={"MINE": "<${env:THEIRS}>${env}$"}, caller={"THEIRS": "a ${env:X} b"})
+    supervisor = job(
+        "import os; print(os.environ['MINE'])", env={"MINE": "<${env:THEIRS}>${env}$"}, caller={"THEIRS": "a ${env:X} b"}
+    )
     supervisor.start()
     assert supervisor.codes() == [0]
     assert supervisor.log() == "<a ${env:X} b>${env}$\n"
@@ -243,7 +269,12 @@ def test_a_share_of_the_cores(job: Job) -> None:
 
 
 def test_a_program_needs_no_python(job: Job) -> None:
-    supervisor = job(kind="program", target="sh", argv=["-c", "echo $RANK of $WORLD_SIZE \"$1\"; ls /proc/self/fd | wc -l; exit 4", "sh", "a  b"], preload=[])
+    supervisor = job(
+        kind="program",
+        target="sh",
+        argv=["-c", 'echo $RANK of $WORLD_SIZE "$1"; ls /proc/self/fd | wc -l; exit 4', "sh", "a  b"],
+        preload=[],
+    )
     supervisor.start(ranks=2)
     assert supervisor.codes(ranks=2) == [4, 4]
     assert supervisor.log(1) == "1 of 2 a  b\n4\n"

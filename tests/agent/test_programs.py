@@ -78,7 +78,7 @@ def test_a_module_that_is_not_there_says_so(job: Job) -> None:
     supervisor = job(kind="module", target="pack.nothing")
     supervisor.start()
     assert supervisor.codes() == [1]
-    assert "No module named pack" in supervisor.log()
+    assert "No module named 'pack'" in supervisor.log()
 
 
 def test_a_script_that_is_not_there_says_so(job: Job) -> None:
@@ -119,15 +119,12 @@ def test_ranks_and_attempts_do_not_share_a_random_stream(job: Job) -> None:
 
 def test_both_streams_and_children_append_to_one_log(job: Job) -> None:
     supervisor = job("import subprocess, sys\nprint('a')\nsys.stderr.write('b\\n')\nsubprocess.run(['echo', 'c'])\nprint('d')")
-    for _ in (1, 2):
-        supervisor.start()
-        supervisor.codes()
-        supervisor.last = None
-        break
+    supervisor.start()
+    assert supervisor.codes() == [0]
     assert supervisor.log() == "a\nb\nc\nd\n"
 
 
-@pytest.mark.parametrize("name", ["test_sync", pytest.param("test_script", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["test_sync", "test_script"])
 def test_accelerates_own_scripts(name: str, job: Job) -> None:
     supervisor = job(kind="module", target=f"accelerate.test_utils.scripts.{name}", env={"ACCELERATE_USE_CPU": "true"},
                      preload=["torch", "torch.distributed", "accelerate"])  # fmt: skip

@@ -35,7 +35,10 @@ def test_restarts_by_itself_and_stops_when_asked(job: Job) -> None:
     supervisor.hear("step", attempt=1)
     supervisor.send("stop", attempt=1)
     exits = supervisor.hear("exited", count=2, attempt=1)
-    assert {(each["rank"], each["code"], each["killed"], each["log_attempt"]) for each in exits} == {(0, 75, False, 2), (1, 75, False, 2)}
+    assert {(each["rank"], each["code"], each["killed"], each["log_attempt"]) for each in exits} == {
+        (0, 75, False, 2),
+        (1, 75, False, 2),
+    }
     supervisor.hear("swept", attempt=1)
     assert supervisor.log(1, attempt=2).startswith("sum 2 2 ['a b']")
     assert "exitcode: -9" in supervisor.run.node_log(1, 0).read_text()

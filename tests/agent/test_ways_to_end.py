@@ -48,7 +48,8 @@ ENDS = {
     "thread left": End(script="import threading, time\n"
                        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread done'))).start()",
                        code=0, says="thread done"),
-    "daemon thread left": End(script="import threading, time\nthreading.Thread(target=time.sleep, args=(99,), daemon=True).start()",
+    "daemon thread left": End(script="import threading, time\n"
+                              "threading.Thread(target=time.sleep, args=(99,), daemon=True).start()",
                               code=0),
     "child left": End(script="import subprocess\nsubprocess.Popen(['sleep', '300'])", code=0),
     "pool left": End(script="import multiprocessing as m\nif __name__ == '__main__':\n    p = m.Pool(1); print(p.map(abs, [-3]))",
@@ -60,7 +61,11 @@ ENDS = {
     "output without an end of line": End(script="print('half', end='')", code=0, says="half"),
     "own kind": End(script="class Wrong(Exception):\n    kind = 'spec'\n    details = {'a': 1}\nraise Wrong('w')",
                     code=2, error="Wrong", line=4),
-    "unprintable": End(script="class Odd(Exception):\n    def __str__(self): return 1 / 0\nraise Odd", code=1, error="Odd", line=3),
+    "caused elsewhere": End(script="import concurrent.futures as f\ndef work():\n    return 1 / 0\n"
+                            "with f.ThreadPoolExecutor() as pool:\n    pool.submit(work).result()",
+                            code=1, says="ZeroDivisionError", error="ZeroDivisionError", line=3),
+    "unprintable": End(script="class Odd(Exception):\n    def __str__(self): return 1 / 0\nraise Odd",
+                       code=1, error="Odd", line=3),
 }  # fmt: skip
 
 

@@ -1,0 +1,37 @@
+"""The agent stays light: it is on every node, beside the training."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.agent.conftest import Job
+
+LIMIT_MB = 18
+LISTING = (
+    "import sys, launcher.agent.__main__; print(*sorted(name for name in sys.modules if '.' not in name or 'launcher.' in name))"
+)
+
+
+def test_it_imports_the_standard_library_and_its_own_floor_alone() -> None:
+    listed = subprocess.run([sys.executable, "-P", "-c", LISTING], capture_output=True, text=True, check=True).stdout.split()
+    plain = subprocess.run(
+        [sys.executable, "-P", "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    foreign = {
+        name for name in listed if name not in sys.stdlib_module_names and not name.startswith(("launcher", "_sysconfigdata"))
+    }
+    assert foreign <= {name.partition(".")[0] for name in plain.stdout.split()} | {"__mp_main__"}
+    ours = {name for name in listed if name.startswith("launcher.") and not name.startswith("launcher.agent")}
+    assert ours <= {"launcher.errors", "launcher.protocol", "launcher.rank", "launcher.rundir"}
+
+
+def test_its_memory(job: Job) -> None:
+    supervisor = job()
+    supervisor.start()
+    supervisor.codes()
+    pid = supervisor.hear("hello")[0]["pid"]
+    status = Path(f"/proc/{pid}/status").read_text()
+    kilobytes = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    assert kilobytes < LIMIT_MB * 1024

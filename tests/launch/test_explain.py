@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from launcher.errors import UsageError
+from launcher.load import parse_job
+from launcher.load.nearest import paths
+from launcher.spec.catalogue import CATALOGUE
+from launcher.spec.docs import explain, render
+
+FIELDS = [".".join(path) for path in paths()]
+PLACES = {"model": "train.model", "loss": "train.loss", "optimizer": "train.optimizer", "schedule": "train.schedule",
+          "data": "train.data.train", "augment": "train.data.augment", "metric": "train.metrics",
+          "collate": "train.data.collate"}  # fmt: skip
+BUILT_IN = [f"{PLACES[kind]}.{name}" for kind, name in CATALOGUE]
+
+
+@pytest.mark.parametrize("path", [*FIELDS, *BUILT_IN])
+def test_every_field_says_what_it_is_and_how_it_is_written(path: str) -> None:
+    told = explain(path)
+    assert told.doc
+    assert told.accepts
+    assert told.example
+    assert yaml.safe_load(told.example)
+    assert path in render(told)
+
+
+def test_the_examples_of_built_in_targets_load(train: str) -> None:
+    for path in BUILT_IN:
+        example = explain(path).example
+        assert example is not None
+        override = example.replace("train: ", "train=", 1)
+        parse_job(train, overrides=[override])
+
+
+def test_alone_it_is_the_overview() -> None:
+    told = explain()
+    assert [key.name for key in told.keys] == [
+        "name", "seed", "workdir", "env", "resources", "run", "train", "checkpoint", "log", "retry",
+    ]  # fmt: skip
+    assert told.keys[0].default == "the file's stem"
+
+
+def test_a_field() -> None:
+    assert render(explain("resources.procs_per_node")) == (
+        "resources.procs_per_node\n"
+        "  Ranks per node; `auto` is one per GPU, or one per two CPU cores where there is none.\n"
+        "\n"
+        "  accepts   auto or an integer from 1 to 1,024\n"
+        "  default   auto\n"
+        "  example   resources: {procs_per_node: auto}"
+    )
+
+
+def test_a_target_lists_its_built_in_ones() -> None:
+    told = explain("train.optimizer")
+    assert [each.name for each in told.built_in] == ["sgd", "adam", "adamw"]
+    assert [key.name for key in told.keys] == ["groups", "decay"]
+    assert "  momentum      a number >= 0; default 0.0" in render(told)
+
+
+@pytest.mark.parametrize(("path", "accepts", "default"), [
+    ("train.optimizer.sgd.momentum", "a number >= 0", "0.0"),
+    ("train.optimizer.lr", "a number >= 0", None),
+    ("train.model.mlp.in_features", "an integer >= 1", None),
+    ("train.optimizer.groups.match", "a pattern of parameter names", None),
+    ("train.optimizer.groups.0.lr", "a number", "none"),
+    ("train.data.augment.random_crop.padding", "an integer or a list of integers", "none"),
+    ("env.PATH", "text", None),
+    ("run.args", "a list of text", "[]"),
+    ("checkpoint.keep_best.mode", "min or max", None),
+])  # fmt: skip
+def test_what_is_accepted_and_what_comes_by_default(path: str, accepts: str, default: str | None) -> None:
+    assert (explain(path).accepts, explain(path).default) == (accepts, default)
+
+
+def test_an_argument_tells_who_takes_it() -> None:
+    assert (
+        explain("train.optimizer.weight_decay").doc == "Argument of sgd (default 0.0), adam (default 0.0), adamw (default 0.01)."
+    )
+
+
+@pytest.mark.parametrize(("path", "message"), [
+    ("train.optmizer", "there is no 'optmizer' under train. Did you mean 'optimizer'?"),
+    ("trian", "there is no 'trian' in a job. Did you mean 'train'?"),
+    ("train.optimizer.sdg", "there is no 'sdg' under train.optimizer. Did you mean 'sgd'?"),
+    ("train.optimizer.sgd.momentm", "there is no 'momentm' under train.optimizer.sgd. Did you mean 'momentum'?"),
+    ("resources.nodes.x", "there is no 'x' under resources.nodes. There is: nothing"),
+    ("retry.zzz", "there is no 'zzz' under retry. There is: max_restarts, lost_after"),
+])  # fmt: skip
+def test_unknown_paths_name_the_nearest(path: str, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        explain(path)
+    assert str(refused.value) == message

@@ -1,0 +1,143 @@
+"""Every error at once: place, what came, what is accepted, what was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from launcher.errors import Problem
+from launcher.load.nearest import ELSEWHERE
+from launcher.spec.docs import explain
+
+Problems = Callable[..., list[Problem]]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("resources: {nods: 2}", "unknown key 'nods'. Did you mean 'nodes'?"),
+    ("resources: {zzz: 2}", "unknown key 'zzz'. Accepted here: backend, nodes, procs_per_node, device, threads, time, agent"),
+    ("gpus: 4", "unknown key 'gpus' here. Did you mean resources.procs_per_node?"),
+    ("batch_size: 4", "unknown key 'batch_size' here. Did you mean train.data.batch_size?"),
+    ("resources: {nodes: two}", "expected an integer from 1 to 100,000, got 'two'"),
+    ("resources: {nodes: 0}", "expected an integer from 1 to 100,000, got 0"),
+    ("resources: {nodes: 2.0}", "expected an integer from 1 to 100,000, got 2.0: write 2"),
+    ("resources: {nodes: [1]}", "expected an integer from 1 to 100,000, got a list"),
+    ("resources: {procs_per_node: x}", "expected auto or an integer from 1 to 1,024, got 'x'"),
+    ("resources: {procs_per_node: }", "expected auto or an integer from 1 to 1,024, got nothing"),
+    ("resources: {backend: lcoal}", "expected auto or local, got 'lcoal'. Did you mean 'local'?"),
+    ("resources: {time: 30}", "expected a duration such as 90s, 30m, 2h, 1d12h or 08:00:00, got 30: write 30m for minutes"),
+    ("resources: nodes", "expected a mapping, got 'nodes'"),
+    ("seed: true", "expected an integer >= 0, got true"),
+    ("name: 7", "expected 1 to 64 letters, digits, '.', '_' or '-', got 7: write \"7\" for text"),
+    ("name: a b", "expected 1 to 64 letters, digits, '.', '_' or '-', got 'a b'"),
+    ("log: {tensorboard: yes}", "expected true or false, got 'yes': write true"),
+    ("log: {every: 10}", "expected a length such as 300 steps, 5 epochs or 10%, got 10: write 10 steps"),
+    ("log: {wandb: maybe}", "expected true, false or a mapping of project, entity, group, name, tags, got 'maybe'"),
+    ("log: {wandb: {tags: [a, 1]}}", 'expected text, got 1: write "1" for text'),
+    ("env: {a b: 1}", "an environment variable's name is letters, digits and _, and begins with no digit"),
+    ('env: {A: "${env:}"}', "a reference to the environment is written ${env:NAME}, with the name of a variable"),
+    ('name: "${env:X}"', "${env:NAME} is read in the values of env: alone; here it would stay as it stands"),
+    ("checkpoint: {keep_best: {monitor: loss}}", "missing key 'mode': min or max"),
+])  # fmt: skip
+def test_message(problems: Problems, text: str, message: str) -> None:
+    assert message in [problem.message for problem in problems(f"{text}\nrun: {{script: a.py}}\n")]
+
+
+@pytest.mark.parametrize(("old", "new", "path", "message"), [
+    ("  epochs: 2\n", "", "train", "give exactly one of epochs and max_steps; found neither"),
+    ("epochs: 2", "epochs: 2\n  max_steps: 3", "train", "give exactly one of epochs and max_steps; found both"),
+    ("epochs: 2", "epochs: 2\n  fsdp: true", "train.fsdp", "the built-in worker trains with DDP, 'fsdp' is not for it. "
+     "A script of your own may use it: start that with run: {script: ...} in place of train:"),
+    ("epochs: 2", "num_epochs: 2", "train.num_epochs", "unknown key 'num_epochs'. Did you mean 'epochs'?"),
+    ("epochs: 2", "epochs: 2\n  lr: 3", "train.lr", "unknown key 'lr' here. Did you mean train.optimizer.lr?"),
+    ("lr: 0.1", "lr: fast", "train.optimizer.lr", "expected a number >= 0, got 'fast'"),
+    ("lr: 0.1", "lr: -1", "train.optimizer.lr", "expected a number >= 0, got -1"),
+    ("lr: 0.1", "lr: .inf", "train.optimizer.lr", "expected a number >= 0, got .inf"),
+    ("lr: 0.1", "learning_rate: 1", "train.optimizer.learning_rate", "unknown key 'learning_rate'. Did you mean 'lr'?"),
+    ("lr: 0.1", "l: 1", "train.optimizer.l", "unknown key 'l'. Did you mean 'lr'?"),
+    ("target: sgd", "target: sdg", "train.optimizer.target",
+     "no optimizer is called 'sdg'. Did you mean 'sgd'? Built in: sgd, adam, adamw; or an import path such as my_pkg.mod:thing"),
+    ("[accuracy]", "[acuracy]", "train.metrics[0]",
+     "no metric is called 'acuracy'. Did you mean 'accuracy'? Built in: accuracy; or an import path such as my_pkg.mod:thing"),
+    ("[accuracy]", "[accuracy, my.mod:accuracy]", "train.metrics[1]", "two metrics would be logged as 'accuracy'"),
+    ("loss: cross_entropy", "loss: [a]", "train.loss", "expected a loss: a name, or {target: NAME, ...arguments}, got a list"),
+    ("loss: cross_entropy", "loss: {weight: [1]}", "train.loss",
+     "missing key 'target': a name from the catalogue or an import path"),
+    ("in_features: 64, ", "", "train.model", "missing key 'in_features': an integer >= 1"),
+    ("batch_size: 128", "micro_batch_size: 0", "train.data", "missing key 'batch_size': an integer >= 1"),
+    ("batch_size: 128", "micro_batch_size: 0", "train.data.micro_batch_size", "expected auto or an integer >= 1, got 0"),
+])  # fmt: skip
+def test_message_about_training(problems: Problems, train: str, old: str, new: str, path: str, message: str) -> None:
+    assert old in train
+    found = [(dotted(problem), problem.message) for problem in problems(train.replace(old, new))]
+    assert (path, message) in found
+
+
+def dotted(problem: Problem) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem.path).lstrip(".")
+
+
+def test_all_of_a_target_is_checked_at_once(problems: Problems, train: str) -> None:
+    schedule = "  schedule: {target: cosine, warmup: 5, final: x, last: 1}\n"
+    found = problems(train + schedule)
+    assert [dotted(problem) for problem in found] == ["train.schedule.warmup", "train.schedule.final", "train.schedule.last"]
+
+
+def test_fields_and_what_holds_between_them_are_checked_at_once(problems: Problems, train: str) -> None:
+    found = problems(train.replace("lr: 0.1", "lr: x") + "  max_steps: 1\nrun: {args: 1}\ncheckpoint: {keep_best: val/acc}\n")
+    messages = "\n".join(problem.message for problem in found)
+    for words in ("got 'x'", "epochs and max_steps", "train (the built-in", "script, module", "a list of text", "never logged"):
+        assert words in messages
+
+
+@pytest.mark.parametrize(("key", "logged"), [
+    ("val/accuracy", True), ("val/loss", True), ("train/loss", True), ("grad_norm", True), ("val/f1", False), ("accuracy", False),
+])  # fmt: skip
+def test_the_best_is_chosen_by_a_metric_that_is_logged(problems: Problems, train: str, key: str, logged: bool) -> None:
+    found = problems(train + f"nope: 1\ncheckpoint: {{keep_best: {key}}}\n")
+    assert [problem.line for problem in found if "is never logged" in problem.message] == ([] if logged else [13])
+
+
+def test_without_validation_data_there_is_no_validation_metric(problems: Problems, train: str) -> None:
+    without = "\n".join(line for line in train.splitlines() if "val:" not in line)
+    [found] = problems(without + "\ncheckpoint: {keep_best: {monitor: val/loss, mode: min}}\n")
+    assert found.message == "'val/loss' is never logged by this job; it logs train/loss, lr, grad_norm"
+
+
+def test_the_line_is_shown_with_a_caret(problems: Problems) -> None:
+    [found] = problems("run:\n  script: a.py\n  agrs: [x]\n")
+    assert str(found) == (
+        "job.yaml:3:3: run.agrs: unknown key 'agrs'. Did you mean 'args'?\n"
+        "      agrs: [x]\n"
+        "      ^"
+    )  # fmt: skip
+
+
+def test_a_long_line_is_cut_around_the_caret(problems: Problems) -> None:
+    [found] = problems(f"run: {{script: a.py, args: [{'x, ' * 500}y], zzz: 1, args2: 3}}\n".replace(", args2: 3", ""))
+    _, excerpt, caret = str(found).split("\n")
+    assert excerpt[caret.index("^") :].startswith("zzz")
+    assert len(excerpt) < 120
+
+
+def test_tabs_do_not_move_the_caret(problems: Problems) -> None:
+    [found] = problems("run: {script:\ta.py,\t\tzzz: 1}\n")
+    _, excerpt, caret = str(found).split("\n")
+    assert excerpt[caret.index("^") :].startswith("zzz")
+
+
+def test_wide_characters_are_counted_as_one(problems: Problems) -> None:
+    [found] = problems("run: {script: äöü😀, zzz: 1}\n")
+    assert found.column == 21
+
+
+def test_problems_come_in_the_order_of_the_file(problems: Problems) -> None:
+    found = problems("run: {script: a, b: 1}\nseed: x\nlog: {d: 1}\na: 1\n", overrides=["seed=y", "c=1"])
+    assert [(problem.source, problem.line) for problem in found] == [
+        ("job.yaml", 1), ("job.yaml", 3), ("job.yaml", 4), ("--set 1", None), ("--set 2", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", sorted(set(ELSEWHERE.values())))
+def test_what_other_tools_call_it_leads_to_a_field(place: str) -> None:
+    assert explain(place).path == place
