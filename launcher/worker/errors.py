@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-Kind = Literal["spec", "environment", "nan", "oom"]
+Kind = Literal["spec", "environment", "nan", "oom", "error"]
 
 
 class WorkerError(Exception):
@@ -14,3 +14,11 @@ class WorkerError(Exception):
         super().__init__(message)
         self.kind = kind
         self.details = details or {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception's own way would lose what is not positional: it comes from loader processes too.
+        return rebuilt, (str(self), self.kind, self.details)
+
+
+def rebuilt(message: str, kind: Kind, details: dict[str, Any]) -> WorkerError:
+    return WorkerError(message, kind=kind, details=details)

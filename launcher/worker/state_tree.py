@@ -1,9 +1,9 @@
 """A state_dict as JSON plus named tensors: nothing that has to be executed to be read.
 
-    tensor        {"$tensor": name, "device": "cpu"}     non-contiguous: also "stride"; complex: also "complex": true
-    tuple         {"$tuple": [...]}
-    keys not text {"$dict": [[key, value], ...]}
-    inf, nan      {"$float": "inf"}
+tensor        {"$tensor": name, "device": "cpu"}     otherwise laid out: also "stride"; complex: also "complex": true
+tuple         {"$tuple": [...]}
+keys not text {"$dict": [[key, value], ...]}
+inf, nan      {"$float": "inf"}
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def encode(value: Any, tensors: dict[str, Tensor], *, at: str) -> Any:
             return _encode_mapping(value, tensors, at)
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return encode(value.tolist(), tensors, at=at)
-    raise Unstorable(f"{at} holds a {type(value).__module__}.{type(value).__qualname__}, which no checkpoint without code can hold")
+    raise Unstorable(
+        f"{at} holds a {type(value).__module__}.{type(value).__qualname__}, which no checkpoint without code can hold"
+    )
 
 
 def _encode_tensor(tensor: Tensor, tensors: dict[str, Tensor], at: str) -> dict[str, Any]:
@@ -45,7 +47,8 @@ def _encode_tensor(tensor: Tensor, tensors: dict[str, Tensor], at: str) -> dict[
         raise Unstorable(f"{at} holds a sparse or quantized tensor, which the safetensors format cannot hold")
     tensors[at] = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
     reference: dict[str, Any] = {"$tensor": at, "device": tensor.device.type}
-    if not tensor.is_contiguous():
+    # Not is_contiguous(), to which strides along an axis of length 1 do not matter.
+    if tensor.stride() != torch.empty(tensor.shape, device="meta").stride():
         reference["stride"] = list(tensor.stride())
     return reference | ({"complex": True} if tensor.is_complex() else {})
 

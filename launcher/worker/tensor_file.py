@@ -4,9 +4,9 @@
     header    JSON: {name: {dtype, shape, data_offsets}}, padded with blanks to a multiple of 8
     data      the tensors, one after the other, without holes
 
-The library's save_file wants every tensor in memory of its own and holds the interpreter's lock while it writes, so that training
-would stand still for as long as the disk takes. Here the copy lands at once where the file will have it, and a thread writes and
-hashes it in chunks, each of which lets go of the lock.
+The library's save_file refuses tensors that share a block of memory, hides the error number of a full disk, and leaves the hash to
+a second pass over the file. Here the copy lands at once where the file will have it, and a thread writes and hashes it in chunks,
+each of which lets go of the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TypedDict
 
@@ -80,28 +81,34 @@ class HostCopy:
         self.layout = Layout(header=b"", spans={}, data_bytes=0)
         self.views: dict[str, Tensor] = {}
 
+    def reserve(self, data_bytes: int) -> None:
+        """Takes the memory and touches it: at first touch a page costs more than the copy into it."""
+        self.views, self.layout = {}, Layout(header=b"", spans={}, data_bytes=0)
+        self.memory = torch.empty(data_bytes, dtype=torch.uint8, pin_memory=self.pinned)
+        pages = self.memory.numpy()
+        for begin in range(0, data_bytes, CHUNK_BYTES):
+            pages[begin : begin + CHUNK_BYTES] = 0
+
     def take(self, tensors: Mapping[str, Tensor]) -> None:
-        """Starts copying; on CUDA the copies are done once the current stream has come so far."""
+        """Starts copying; on CUDA the copies are done once the current stream has come so far. Raises TypeError."""
         layout = lay_out(tensors)
         if layout != self.layout:
-            self._prepare(tensors, layout)
+            if layout.data_bytes > len(self.memory):
+                self.memory = torch.empty(layout.data_bytes, dtype=torch.uint8, pin_memory=self.pinned)
+            self.layout, self.views = layout, views(self.memory, layout, tensors)
         for name, tensor in tensors.items():
             self.views[name].copy_(tensor.detach(), non_blocking=True)
 
-    def _prepare(self, tensors: Mapping[str, Tensor], layout: Layout) -> None:
-        if layout.data_bytes > len(self.memory):
-            self.memory = torch.empty(layout.data_bytes, dtype=torch.uint8, pin_memory=self.pinned)
-        self.views = {
-            name: self.memory[begin:end].view(tensors[name].dtype).view(tensors[name].shape)
-            for name, (begin, end) in layout.spans.items()
-        }
-        self.layout = layout
-
     def chunks(self) -> Iterator[memoryview]:
         yield memoryview(self.layout.header)
-        data = memoryview(self.memory.numpy())
+        data = self.memory.numpy().data
         for begin in range(0, self.layout.data_bytes, CHUNK_BYTES):
             yield data[begin : min(begin + CHUNK_BYTES, self.layout.data_bytes)]
+
+
+def views(memory: Tensor, layout: Layout, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The block, seen as tensors."""
+    return {name: memory[begin:end].view(like[name].dtype).view(like[name].shape) for name, (begin, end) in layout.spans.items()}
 
 
 def write(path: Path, chunks: Iterator[memoryview]) -> Written:
@@ -111,7 +118,11 @@ def write(path: Path, chunks: Iterator[memoryview]) -> Written:
         for chunk in chunks:
             digest.update(chunk)
             size += len(chunk)
-            while chunk:
-                chunk = chunk[file.write(chunk) :]
+            write_all(file, chunk)
         os.fsync(file.fileno())
     return {"size": size, "sha256": digest.hexdigest()}
+
+
+def write_all(file: FileIO, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data) :]

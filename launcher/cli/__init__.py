@@ -1,0 +1,62 @@
+"""The command line. `main` is the one place that catches errors and turns them into words and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from launcher.errors import LaunchError
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""128 + SIGPIPE: what a shell reports for a program that the reader of its output left."""
+BUG = 70
+"""EX_SOFTWARE of sysexits.h."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns its exit code; no traceback for anything that a user can do wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a test's own stream may lack it
+    try:
+        code = run_command(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more on its way out: give it something to flush to.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except LaunchError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        report_bug()
+        return BUG
+    return code
+
+
+def run_command(argv: list[str]) -> int:
+    from click.exceptions import Abort, ClickException
+
+    from launcher.cli.commands import launch
+
+    try:
+        result = launch.main(argv, prog_name="launch", standalone_mode=False)
+    except Abort:
+        return INTERRUPTED
+    except ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def report_bug() -> None:
+    import traceback
+
+    traceback.print_exc()
+    print("this is a bug in launcher, not in your job: please report it with the lines above", file=sys.stderr)

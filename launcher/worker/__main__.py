@@ -1,0 +1,97 @@
+"""python -m launcher.worker [train|eval|debug] RUN_DIR [options]: one rank, under python, torchrun, accelerate launch or our agent."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from launcher import rank
+from launcher.errors import SpecError
+from launcher.rundir import RunDir
+from launcher.spec import Job
+from launcher.worker.errors import WorkerError
+
+COMMANDS = ("train", "eval", "debug")
+EXIT_CODES = {"spec": 2, "environment": 3}
+
+
+def main(argv: Sequence[str]) -> int:
+    """The rank's exit code. Raises WorkerError and whatever the user's own code raises."""
+    options = parse(argv)
+    run = RunDir(options.run_dir)
+    if options.command == "debug":
+        from launcher.worker.debug import debug
+
+        return debug(run, steps=options.steps, pdb=options.pdb, anomaly=options.anomaly, batch_size=options.batch_size)
+    job = read(run)
+    assert job.train is not None
+    from launcher.worker.world import joined
+
+    with joined(job, job.train.timeout.seconds) as world:
+        if options.command == "eval":
+            from launcher.worker.evaluate_run import evaluate_run
+
+            return evaluate_run(run, job, world, split=options.split, checkpoint=options.checkpoint, as_json=options.json)
+        from launcher.worker.train import train
+
+        return train(run, job, world)
+
+
+def read(run: RunDir) -> Job:
+    from launcher.worker.build import read_job
+
+    try:
+        return read_job(run)
+    except SpecError as error:
+        raise WorkerError(str(error), kind="spec") from None
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    named = argv if argv and argv[0] in (*COMMANDS, "-h", "--help") else ["train", *argv]
+    parser = argparse.ArgumentParser(prog="python -m launcher.worker", description="One rank of a run's training.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,eval,debug}")
+    train = commands.add_parser("train", help="train the run to its end, from its newest checkpoint")
+    evaluation = commands.add_parser("eval", help="evaluate a checkpoint: the best where keep_best is set, else the newest")
+    evaluation.add_argument("--split", choices=("train", "val", "test"), default="val")
+    evaluation.add_argument("--checkpoint", metavar="NAME", help="such as step-00000120")
+    evaluation.add_argument("--json", action="store_true", help="print JSON")
+    debugging = commands.add_parser("debug", help="the first steps in this one process, with a table of what they do")
+    debugging.add_argument("--steps", type=int, default=3)
+    debugging.add_argument("--pdb", action="store_true", help="open the debugger where an exception was raised")
+    debugging.add_argument("--anomaly", action="store_true", help="name the operation whose gradient is NaN")
+    debugging.add_argument("--batch-size", type=int, default=None, metavar="N", help="samples per step")
+    for command in (train, evaluation, debugging):
+        command.add_argument("run_dir", metavar="RUN_DIR")
+    return parser.parse_args(named)
+
+
+def supervised() -> bool:
+    """Whether launcher's agent started this rank: it reports exceptions itself."""
+    return rank.FOLDER in os.environ
+
+
+def leave(code: int) -> None:
+    """At once: after a failure the other ranks may hold a collective open, and waiting for gloo's threads can take minutes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except WorkerError as error:
+        if supervised():
+            raise
+        if error.kind == "error" and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        print(f"error: {error}", file=sys.stderr)
+        leave(EXIT_CODES.get(error.kind, 1))
+    except Exception:
+        if supervised():
+            raise
+        traceback.print_exc()
+        leave(1)

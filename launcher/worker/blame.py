@@ -1,0 +1,30 @@
+"""Whose error it was: an exception of the user's code, told with what it was about."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+from typing import Any
+
+from launcher.worker.errors import Kind, WorkerError
+
+NOT_THE_USERS = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<",
+                 str(Path(__file__).parents[1]))  # fmt: skip
+
+
+def raised(error: Exception, what: str, *, kind: Kind = "error") -> WorkerError:
+    """An error to raise from the user's: keep what is already told."""
+    if isinstance(error, WorkerError):
+        return error
+    return WorkerError(f"{what}: {described(error)}", kind=kind, details=located(error))
+
+
+def described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def located(error: BaseException) -> dict[str, Any]:
+    """file:line of the last frame in the user's own code, where there is one."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(NOT_THE_USERS)]
+    return {"where": f"{frames[-1].filename}:{frames[-1].lineno}"} if frames else {}

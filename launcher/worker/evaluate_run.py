@@ -1,0 +1,58 @@
+"""`eval`: one split of a run's data under one of its checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from launcher import checkpoints
+from launcher.checkpoints import Checkpoint
+from launcher.rundir import RunDir
+from launcher.spec import Job
+from launcher.worker.build import build
+from launcher.worker.errors import WorkerError
+from launcher.worker.evaluate import evaluate
+from launcher.worker.restore import load_model_weights
+from launcher.worker.world import World
+
+
+def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint: str | None, as_json: bool) -> int:
+    """Prints the loss and the metrics; works at any world size. Raises WorkerError."""
+    assert job.train is not None
+    if getattr(job.train.data, split) is None:
+        raise WorkerError(f"the job has no train.data.{split} to evaluate", kind="spec")
+    chosen = world.broadcast(choose(run, job, checkpoint) if world.first else None)
+    training = build(run, job, world)
+    load_model_weights(run.checkpoints / str(chosen), training.model)
+    values = evaluate(training, split)
+    if world.first:
+        print(json.dumps({key: value if math.isfinite(value) else None for key, value in values.items()}) if as_json else table(values))
+    return 0
+
+
+def choose(run: RunDir, job: Job, name: str | None) -> str:
+    """The checkpoint's name. Raises WorkerError."""
+    best = job.checkpoint.keep_best
+    if name is not None:
+        return named(run, name)
+    found: Checkpoint | None = checkpoints.best(run, best.monitor, best.mode) if best else None
+    if found is None:
+        found, damaged = checkpoints.newest_whole(run)
+        if found is None:
+            raise WorkerError("; ".join(damaged) or f"{run.id} has no checkpoint yet: there is nothing to evaluate", kind="spec")
+    return found.path.name
+
+
+def named(run: RunDir, name: str) -> str:
+    found = next((each for each in checkpoints.checkpoints(run) if each.path.name == name), None)
+    if found is None:
+        there = ", ".join(each.path.name for each in checkpoints.checkpoints(run)) or "none"
+        raise WorkerError(f"{run.id} has no checkpoint '{name}'. There: {there}", kind="spec")
+    if (damage := found.damage()) is not None:
+        raise WorkerError(f"checkpoint {name} is damaged: {damage}", kind="spec")
+    return name
+
+
+def table(values: dict[str, float]) -> str:
+    width = max(map(len, values))
+    return "\n".join(f"{key:<{width}}  {value:.6g}" for key, value in values.items())

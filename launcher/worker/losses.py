@@ -1,0 +1,116 @@
+"""Losses as means over the whole batch, however it is cut over ranks and micro-steps.
+
+A loss returns the mean over what it is given. The whole batch's mean is the sum of the parts' means, each times its weight, over the
+sum of weights. The weight of a part is its number of samples, or what the loss's `weight(batch)` says. A loss that also has
+`total(output, target)`, mean times weight, is asked for that: it is finite where every target of a part is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from launcher.worker.errors import WorkerError
+
+TARGET_KEYS = ("target", "targets", "label", "labels", "y")
+"""Where a built-in loss or metric looks in a batch that is a mapping."""
+
+
+class CrossEntropy(nn.Module):
+    """Cross-entropy of logits (N, C, ...) with class indices (N, ...) or class probabilities (N, C, ...), as torch's."""
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self, *, label_smoothing: float = 0.0, weight: Sequence[float] | Tensor | None = None, ignore_index: int = -100
+    ) -> None:
+        super().__init__()
+        self.label_smoothing, self.ignore_index = label_smoothing, ignore_index
+        self.register_buffer("class_weights", None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.reduced(output, target, "mean")
+
+    def total(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.reduced(output, target, "sum")
+
+    def reduced(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
+        weights = None if self.class_weights is None else self.class_weights.to(output.dtype)
+        return F.cross_entropy(
+            output, target, weights, ignore_index=self.ignore_index, reduction=reduction, label_smoothing=self.label_smoothing
+        )
+
+    def weight(self, batch: Any) -> Tensor:
+        """What torch's mean divides by: class weights of the targets that count, or the number of targets given as probabilities."""
+        target = target_of(batch)
+        if target.is_floating_point():
+            return torch.tensor(target.numel() / max(1, target.shape[1]), dtype=torch.float64, device=target.device)
+        counted = target != self.ignore_index
+        if self.class_weights is None:
+            return counted.sum(dtype=torch.float64)
+        return self.class_weights[target[counted]].sum(dtype=torch.float64)
+
+    def is_plain(self, targets: Tensor) -> bool:
+        """Whether every target in a whole data set counts once, so that weights are numbers of samples."""
+        return self.class_weights is None and targets.ndim == 1 and not bool((targets == self.ignore_index).any())
+
+
+def adopted(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """torch's own weighted mean does not tell its weight: ours in its place computes the same."""
+    if type(loss) is nn.CrossEntropyLoss and loss.reduction == "mean":
+        return CrossEntropy(label_smoothing=loss.label_smoothing, weight=loss.weight, ignore_index=loss.ignore_index)
+    return loss
+
+
+def target_of(batch: Any) -> Any:
+    """What a built-in loss or metric compares with. Raises WorkerError where a mapping does not say."""
+    if not isinstance(batch, Mapping):
+        return batch[1]
+    for key in TARGET_KEYS:
+        if key in batch:
+            return batch[key]
+    raise WorkerError(
+        f"a built-in loss or metric finds its target under one of {', '.join(TARGET_KEYS)}; the items of the data have {', '.join(batch)}",
+        kind="spec",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A loss with the weight of its mean."""
+
+    loss: Callable[..., Tensor]
+    name: str
+    builtin: bool
+    """Built-in losses get the target; a user's own gets the whole mapping where the items are mappings."""
+    by_samples: bool
+    """Whether the weight is the number of samples."""
+
+    def target(self, batch: Any) -> Any:
+        return batch if isinstance(batch, Mapping) and not self.builtin else target_of(batch)
+
+    def weight(self, batch: Any) -> Tensor:
+        return torch.as_tensor(self.loss.weight(batch), dtype=torch.float64)  # type: ignore[attr-defined]
+
+    def mean(self, output: Any, batch: Any) -> Tensor:
+        return self.loss(output, self.target(batch))
+
+    def total(self, output: Any, batch: Any, weight: float | Tensor) -> Tensor:
+        """Mean times weight."""
+        if not self.by_samples and hasattr(self.loss, "total"):
+            return self.loss.total(output, self.target(batch))  # type: ignore[no-any-return]
+        mean = self.mean(output, batch)
+        return mean * (weight.to(mean) if isinstance(weight, Tensor) else weight)
+
+
+def make_objective(loss: Callable[..., Tensor], name: str, *, builtin: bool, targets: Tensor | None) -> Objective:
+    """`targets`: of the whole training set, where they are at hand."""
+    loss = adopted(loss)
+    has_weight = callable(getattr(loss, "weight", None))
+    plain = isinstance(loss, CrossEntropy) and targets is not None and not targets.is_floating_point() and loss.is_plain(targets)
+    return Objective(loss=loss, name=name, builtin=builtin or isinstance(loss, CrossEntropy), by_samples=plain or not has_weight)

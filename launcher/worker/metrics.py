@@ -1,0 +1,184 @@
+"""What is measured beside the loss: exact over all samples of an evaluation, however they are spread over ranks.
+
+    torchmetrics objects     their states are added up over ranks, counts in float64, and computed once
+    anything else callable   f(outputs, targets) of the whole set, on rank 0: exact for any function, at the price of keeping outputs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from launcher.spec.monitor import metric_key
+from launcher.spec.target import Target
+from launcher.worker.data.nested import mapped
+from launcher.worker.errors import WorkerError
+from launcher.worker.losses import target_of
+from launcher.worker.targets import builtin, constructed_or_bound
+from launcher.worker.world import World
+
+
+class Measure(Protocol):
+    name: str
+
+    def start(self) -> None: ...
+
+    def add(self, output: Any, batch: Any) -> None:
+        """One batch of this rank's samples, on any device."""
+
+    def value(self, world: World) -> float:
+        """Of all ranks' samples. A collective."""
+
+
+@dataclass
+class Classification:
+    """A torchmetrics metric for classes, made once the first output tells how many there are."""
+
+    make: Callable[[int], Any]
+    """Number of classes (1: one logit or probability of the second of two classes) -> metric."""
+    name: str = ""
+    metric: Any = None
+
+    def start(self) -> None:
+        self.metric = None
+
+    def add(self, output: Tensor, batch: Any) -> None:
+        target = target_of(batch)
+        classes = output.shape[1] if output.ndim > 1 else 1
+        if self.metric is None:
+            self.metric = self.make(classes).to(output.device)
+        if target.is_floating_point() and target.shape == output.shape and classes > 1:
+            target = target.argmax(1)
+        self.metric.update(output.reshape(target.shape) if classes == 1 else output, target)
+
+    def value(self, world: World) -> float:
+        known = world.gather(getattr(self.metric, "num_classes", None) or 1 if self.metric is not None else None)
+        classes = next((each for each in known if each is not None), None)
+        if self.metric is None and classes is not None:
+            self.metric = self.make(classes)
+        return computed(self.metric, world, self.name)
+
+
+@dataclass
+class FromTorchmetrics:
+    """A torchmetrics object of the user's own choice."""
+
+    metric: Any
+    name: str
+
+    def start(self) -> None:
+        self.metric.reset()
+
+    def add(self, output: Any, batch: Any) -> None:
+        self.metric.to(next(iter_devices(output)))
+        self.metric.update(output, target_of(batch))
+
+    def value(self, world: World) -> float:
+        return computed(self.metric, world, self.name)
+
+
+@dataclass
+class OfWholeSet:
+    """A function of all outputs and all targets."""
+
+    function: Callable[[Any, Any], Any]
+    name: str
+    kept: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.kept = []
+
+    def add(self, output: Any, batch: Any) -> None:
+        on_host: tuple[Any, Any] = mapped((output, target_of(batch)), lambda tensor: tensor.cpu())
+        self.kept.append(on_host)
+
+    def value(self, world: World) -> float:
+        by_rank = world.gather(self.kept)
+        if not world.first:
+            return world.broadcast(0.0)
+        most = max(len(each) for each in by_rank)
+        # A global batch lies on the ranks in order: batch by batch, rank by rank is the order of samples.
+        pairs = [each[number] for number in range(most) for each in by_rank if number < len(each)]
+        outputs, targets = joined([output for output, _ in pairs]), joined([target for _, target in pairs])
+        return world.broadcast(as_number(self.function(outputs, targets), self.name))
+
+
+def iter_devices(output: Any) -> Any:
+    from launcher.worker.data.nested import tensors
+
+    return (tensor.device for tensor in tensors(output))
+
+
+def joined(parts: list[Any]) -> Any:
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(parts)
+    if isinstance(first, dict):
+        return {key: joined([part[key] for part in parts]) for key in first}
+    return [joined(list(column)) for column in zip(*parts, strict=True)]
+
+
+def computed(metric: Any, world: World, name: str) -> float:
+    """A torchmetrics metric over all ranks' states. A metric without a sample is NaN."""
+    if metric is None:
+        return float("nan")
+    states = {state: on_host(getattr(metric, state)) for state in metric._defaults}
+    by_rank = world.gather(states)
+    metric.to("cpu")
+    metric.sync_on_compute = False
+    metric._update_count = max(1, metric._update_count)
+    for state, reduce in metric._reductions.items():
+        setattr(metric, state, reduced([each[state] for each in by_rank], reduce))
+    return as_number(metric.compute(), name)
+
+
+def on_host(state: Any) -> Any:
+    return [each.cpu() for each in state] if isinstance(state, list) else state.cpu()
+
+
+def reduced(parts: list[Any], reduce: Callable[[Tensor], Tensor] | None) -> Any:
+    """One state of all ranks, as torchmetrics itself would bring it together; counts in float64."""
+    if isinstance(parts[0], list):
+        return [tensor for part in parts for tensor in part]
+    stacked = torch.stack([part if part.is_floating_point() else part.double() for part in parts])
+    return stacked if reduce is None else reduce(stacked)
+
+
+def as_number(value: Any, name: str) -> float:
+    """Raises WorkerError where it is not one number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise WorkerError(f"train.metrics: {name} gave {type(value).__name__} {value!r:.100}; a metric gives one number", kind="spec") from error
+
+
+def accuracy() -> Classification:
+    """Share of samples whose largest output is the target; of two classes told by one logit, whose side of 0 it is."""
+
+    def make(classes: int) -> Any:
+        from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
+
+        if classes == 1:
+            return BinaryAccuracy(validate_args=False)
+        return MulticlassAccuracy(classes, average="micro", validate_args=False)
+
+    return Classification(make)
+
+
+def make_measures(targets: list[Target]) -> list[Measure]:
+    return [make_measure(target, f"train.metrics[{number}]") for number, target in enumerate(targets)]
+
+
+def make_measure(target: Target, field: str) -> Measure:
+    made: Any = constructed_or_bound("metric", target, field)
+    name = metric_key(target.target)
+    if builtin("metric", target):
+        made.name = name
+        return made  # type: ignore[no-any-return]
+    if hasattr(made, "_reductions") and hasattr(made, "compute"):
+        return FromTorchmetrics(made, name)
+    return OfWholeSet(made, name)

@@ -1,0 +1,55 @@
+"""Optimizers: which parameters get which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from launcher.spec.train import OptimizerTarget
+from launcher.worker.errors import WorkerError
+
+Named = tuple[str, nn.Parameter]
+
+
+def make_optimizer(build: Callable[..., Optimizer], model: nn.Module, target: OptimizerTarget) -> Optimizer:
+    """The optimizer over all parameters that learn; each group's rate is kept as `initial_lr` for the schedule."""
+    optimizer = build(parameter_groups(model, target))
+    for group in optimizer.param_groups:
+        group["initial_lr"] = float(group["lr"])
+    return optimizer
+
+
+def parameter_groups(model: nn.Module, target: OptimizerTarget) -> list[dict[str, Any]]:
+    """The first pattern that matches a name decides. Raises WorkerError for a pattern that matches nothing."""
+    learning = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not learning:
+        raise WorkerError("train.model has no parameter that learns: there is nothing to train", kind="spec")
+    left = dict(learning)
+    groups = []
+    for group in target.groups:
+        matching = [(name, left.pop(name)) for name in list(left) if fnmatchcase(name, group.match)]
+        if not matching:
+            raise WorkerError(
+                f"train.optimizer.groups: '{group.match}' matches no parameter that is left. Parameters: {', '.join(dict(learning))}",
+                kind="spec",
+            )
+        own = {key: value for key, value in (("lr", group.lr), ("weight_decay", group.weight_decay)) if value is not None}
+        groups += split_by_decay(matching, own, target.decay)
+    return groups + split_by_decay(list(left.items()), {}, target.decay)
+
+
+def split_by_decay(named: list[Named], settings: dict[str, Any], decay: str) -> list[dict[str, Any]]:
+    """`matrices` leaves biases and the weights of norms, which are vectors, without decay."""
+    if decay == "all":
+        return list(groups_of([(named, settings)]))
+    matrices = [each for each in named if each[1].ndim > 1]
+    vectors = [each for each in named if each[1].ndim <= 1]
+    return list(groups_of([(matrices, settings), (vectors, settings | {"weight_decay": 0.0})]))
+
+
+def groups_of(parts: list[tuple[list[Named], dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    yield from ({"params": [parameter for _, parameter in named], **settings} for named, settings in parts if named)

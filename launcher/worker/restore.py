@@ -1,0 +1,96 @@
+"""A training, or a model alone, out of a checkpoint: bit for bit, without executing anything that a file says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from launcher import checkpoints, events
+from launcher.checkpoints import BUFFERS, MANIFEST, MODEL, OPTIMIZER, STATE
+from launcher.rundir import RunDir, read_json
+from launcher.worker import generators
+from launcher.worker.errors import WorkerError
+from launcher.worker.state import TrainState
+from launcher.worker.state_tree import decode
+from launcher.worker.world import World
+
+
+def restore(run: RunDir, state: TrainState, world: World) -> int | None:
+    """Fills `state` from the newest whole checkpoint; the number of history rows that it covers, or None where there is none.
+
+    Damaged ones are reported and set aside. A collective: rank 0 verifies and decides. Raises WorkerError where a checkpoint does
+    not fit the job.
+    """
+    name = world.broadcast(choose(run, world.attempt) if world.first else None)
+    if name is None:
+        return None
+    folder = run.checkpoints / name
+    described, manifest = read_json(folder / STATE), read_json(folder / MANIFEST)
+    tensors = load_file(folder / OPTIMIZER)
+    fill_model(folder, state.model, decode(described["model"], tensors, torch.device("cpu")))
+    fill_optimizer(folder, state.optimizer, decode(described["optimizer"], tensors, world.device))
+    if state.scaler is not None and described["scaler"] is not None:
+        state.scaler.load_state_dict(decode(described["scaler"], tensors, world.device))
+    state.from_json(described["train"], world)
+    if manifest["world_size"] == world.world_size:
+        fill_buffers(folder, state.model, world.rank)
+        generators.put_back(described["random"][world.rank])
+    return int(manifest["rows"])
+
+
+def choose(run: RunDir, attempt: int) -> str | None:
+    """The name of the newest whole checkpoint; damaged ones are told of, and hidden."""
+    checkpoints.recover(run)
+    for checkpoint, damage in checkpoints.newest_first(run):
+        if damage is None:
+            return checkpoint.path.name
+        sentence = checkpoints.passed_over(checkpoint, damage)
+        kept = checkpoints.set_aside(checkpoint)
+        print(f"{sentence}. What is left of it was moved to {kept}", file=sys.stderr, flush=True)
+        events.record(run, "damaged", attempt=attempt, step=checkpoint.step, reason=sentence)
+    return None
+
+
+def load_model_weights(folder: Path, model: nn.Module) -> None:
+    """The module's state alone, for evaluation. Raises WorkerError where it does not fit the module."""
+    extra = (read_json(folder / STATE) or {}).get("model")
+    fill_model(folder, model, decode(extra, load_file(folder / OPTIMIZER), torch.device("cpu")) if extra else {})
+
+
+def fill_model(folder: Path, model: nn.Module, extra: Mapping[str, Any]) -> None:
+    try:
+        model.load_state_dict(load_file(folder / MODEL) | dict(extra))
+    except RuntimeError as error:
+        raise WorkerError(f"{folder.name} does not fit the model that job.yaml describes: {error}", kind="spec") from None
+
+
+def fill_optimizer(folder: Path, optimizer: Optimizer, stored: dict[str, Any]) -> None:
+    try:
+        optimizer.load_state_dict(stored)
+    except ValueError as error:
+        raise WorkerError(f"{folder.name} does not fit the optimizer that job.yaml describes: {error}", kind="spec") from None
+    # torch casts floating states to their parameter's dtype and device, which loses bits of states kept wider than that.
+    for index, parameter in enumerate(chain.from_iterable(group["params"] for group in optimizer.param_groups)):
+        exact = stored.get("state", {}).get(index)
+        if exact and exact.keys() == optimizer.state[parameter].keys():
+            optimizer.state[parameter] = exact
+
+
+def fill_buffers(folder: Path, model: nn.Module, rank: int) -> None:
+    """This rank's own, where the ranks' differed. Another world size goes on from what they agreed on."""
+    if not (folder / BUFFERS).exists():
+        return
+    own: dict[str, Tensor] = {
+        name: buffer
+        for owner, _, name, buffer in ((*key.partition("."), value) for key, value in load_file(folder / BUFFERS).items())
+        if owner == str(rank)
+    }
+    model.load_state_dict(own, strict=False)

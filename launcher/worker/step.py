@@ -1,0 +1,168 @@
+"""One optimizer step: the gradient of the whole batch's mean loss, cut over ranks and micro-steps, and the update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from launcher.worker.blame import described as error_text
+from launcher.worker.blame import located
+from launcher.worker.build import Training
+from launcher.worker.data.nested import described, on_device, tensors
+from launcher.worker.data.portions import Portion
+from launcher.worker.errors import WorkerError
+from launcher.worker.losses import CrossEntropy, target_of
+from launcher.worker.randomness import STEP, key, seed_default_generators
+from launcher.worker.state import TrainState
+
+Weight = float | Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """Of one optimizer step. Tensors stay on their device: nothing here waits for it."""
+
+    total: Tensor
+    """Sum over this rank's samples, times the loss's weights."""
+    weight: Weight
+    """Of all ranks' samples."""
+
+
+def take_step(training: Training, state: TrainState, portion: Portion) -> tuple[Loss, Tensor | None]:
+    """Changes model, optimizer and scaler; the loss, and the gradient's norm where it is clipped."""
+    training.schedule.apply(state.optimizer.param_groups, state.step)
+    loss = gradient(training, portion, state.step)
+    norm = clip(training, state)
+    if state.scaler is None:
+        state.optimizer.step()
+    else:
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+    state.optimizer.zero_grad()
+    return loss, norm
+
+
+def gradient(training: Training, portion: Portion, step: int) -> Loss:
+    """Adds the gradient of the batch's mean loss to the parameters."""
+    world = training.world
+    batches = [on_device(batch, world.device, training.dtype) for batch in portion.micro]
+    counts = [len(ids) for ids in portion.ids]
+    with told(training, portion, step, batches[0]):
+        weights, whole = weigh(training, batches, counts, portion.samples)
+        total = torch.zeros((), dtype=torch.float64, device=world.device)
+        for number, (batch, count, weight) in enumerate(zip(batches, counts, weights, strict=True)):
+            seed_default_generators(key(STEP, training.seed, step, number, world.rank))
+            with nullcontext() if number + 1 == len(batches) else unsynchronized(training.wrapped):
+                part = forward_backward(training, batch, weight if count else None, whole, first=step == 0)
+            if part is not None:
+                total += part
+    return Loss(total=total, weight=whole)
+
+
+def weigh(training: Training, batches: list[Any], counts: list[int], samples: int) -> tuple[list[Weight], Weight]:
+    """The weight of each of this rank's micro-batches, and of the whole batch."""
+    if training.objective.by_samples:
+        return [float(count) for count in counts], float(samples)
+    weights = [training.objective.weight(batch) if count else torch.zeros(()) for batch, count in zip(batches, counts, strict=True)]
+    whole = torch.stack([weight.to(training.world.device, torch.float64) for weight in weights]).sum()
+    if training.world.world_size > 1:
+        dist.all_reduce(whole)
+    return list(weights), whole
+
+
+def forward_backward(training: Training, batch: Any, weight: Weight | None, whole: Weight, *, first: bool) -> Tensor | None:
+    """Adds one micro-batch's part of the gradient; its loss times its weight. `weight` is None where it has no samples."""
+    output = call_model(training.wrapped, training.inputs, batch)
+    ranks = training.world.world_size
+    if weight is None:
+        # Every rank goes through the model and back the same number of times; of no samples the gradient is zero.
+        training.accelerator.backward(sum(tensor.sum() for tensor in tensors(output)) * 0.0)
+        return None
+    if first:
+        check_classes(training, output, batch)
+    part = training.objective.total(output, batch, weight)
+    # DDP averages over ranks, where the parts are to be added.
+    training.accelerator.backward(part * (ranks / whole))
+    return part.detach()
+
+
+def call_model(model: nn.Module, inputs: tuple[str, ...], batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return model(**{name: batch[name] for name in inputs if name in batch})
+    return model(batch[0])
+
+
+def unsynchronized(model: nn.Module) -> AbstractContextManager[None]:
+    """Gradients are added up where they are until the last micro-step."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()  # type: ignore[no-any-return]
+
+
+def clip(training: Training, state: TrainState) -> Tensor | None:
+    """The norm of the whole gradient before clipping, where it is clipped by norm."""
+    spec = training.spec
+    if spec.clip_grad_norm is None and spec.clip_grad_value is None:
+        return None
+    if state.scaler is not None:
+        state.scaler.unscale_(state.optimizer)
+    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    if spec.clip_grad_value is not None:
+        nn.utils.clip_grad_value_(parameters, spec.clip_grad_value)
+    return nn.utils.clip_grad_norm_(parameters, spec.clip_grad_norm) if spec.clip_grad_norm is not None else None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error) and "Allocator" in str(error)
+    )
+
+
+@contextmanager
+def told(training: Training, portion: Portion, step: int, batch: Any) -> Iterator[None]:
+    """Errors of torch's about what the job put together, before the first step, in the job's terms.
+
+    What the user's own code raises, or stands on the way to, goes on as it is.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError) as error:
+        if step or isinstance(error, WorkerError) or out_of_memory(error) or located(error) or dist_failed(error):
+            raise
+        spec = training.spec
+        raise WorkerError(
+            f"the first batch does not go through train.model ({spec.model.target}) and train.loss ({spec.loss.target}): "
+            f"{error_text(error)}. The batch of train.data.train is {described(batch)}",
+            kind="spec", details={"rank": training.world.rank},
+        ) from error  # fmt: skip
+
+
+def dist_failed(error: Exception) -> bool:
+    """Another rank is gone: its error is the one to tell."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower() or "Connection" in str(error)
+
+
+def check_classes(training: Training, output: Any, batch: Any) -> None:
+    """Before the first step: targets as this loss wants them. On a GPU torch would only say that an assertion failed."""
+    if not isinstance(training.objective.loss, CrossEntropy) or not isinstance(output, Tensor) or output.ndim < 2:
+        return
+    target, classes = target_of(batch), output.shape[1]
+    told_as = f"train.data.train gives {described(target)}, and the model's output is {described(output)}"
+    if target.is_floating_point() and target.shape != output.shape:
+        raise WorkerError(f"train.loss: cross_entropy wants class indices of int64, or probabilities of the output's shape; {told_as}", kind="spec")
+    if target.is_floating_point():
+        return
+    if target.dtype not in (torch.int64, torch.uint8):
+        raise WorkerError(f"train.loss: cross_entropy wants class indices of int64; {told_as}", kind="spec")
+    counted = target[target != training.objective.loss.ignore_index]
+    if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
+        raise WorkerError(
+            f"train.loss: targets from {int(counted.min())} to {int(counted.max())} are outside the {classes} classes of the model's output "
+            f"(0 to {classes - 1}). Write a larger num_classes in train.model, or renumber the targets",
+            kind="spec",
+        )

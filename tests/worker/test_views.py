@@ -1,0 +1,211 @@
+"""What the views show, read back with their own libraries: each row once, through kills and new attempts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainings import ALONE, new_run
+from wandb.proto import wandb_internal_pb2
+
+from launcher.load import load_job
+from launcher.rundir import RunDir, json_lines
+from launcher.worker import views
+from launcher.worker.history import History
+
+ALL = {"wandb": {"project": "demo"}, "tensorboard": True, "csv": True, "plots": True}
+FILES = ALL | {"wandb": False}
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> RunDir:
+    return new_run(tmp_path, log=getattr(request, "param", FILES), env={"TOKEN": "hush-hush"})
+
+
+def write(run: RunDir, steps: range) -> None:
+    history = History(run, ALONE)
+    history.cut(steps.start)
+    for step in steps:
+        evaluated = {"val/loss": 0.5, "val/accuracy": step / 40} if step % 5 == 4 else {}
+        history.row(step, {"epoch": step / 8, "train/loss": 1 / (step + 1), "grad_norm": float("nan")} | evaluated)
+    history.close()
+
+
+def show(run: RunDir, steps: range, *, attempt: int = 1) -> None:
+    """An attempt that ends well."""
+    shown = views.start(run, load_job(run.job), attempt=attempt)
+    write(run, steps)
+    shown.finish(PATIENCE_S)
+
+
+def show_and_die(run: RunDir, steps: range) -> None:
+    """An attempt whose views are killed once they have shown something."""
+    shown = views.start(run, load_job(run.job))
+    write(run, steps)
+    wait_for(lambda: run.csv.exists() and len(run.csv.read_text().splitlines()) > len(steps))
+    assert shown.process is not None
+    shown.process.kill()
+    shown.process.communicate()
+
+
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def table(run: RunDir) -> list[dict[str, Any]]:
+    with run.csv.open() as file:
+        return [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def event_files(run: RunDir, tag: str) -> list[tuple[int, float]]:
+    read = EventAccumulator(str(run.tensorboard)).Reload()
+    return [(each.step, each.value) for each in read.Scalars(tag)]
+
+
+def wandb_records(file: Path) -> Iterator[wandb_internal_pb2.Record]:
+    """W&B's file is LevelDB's log: blocks of 32 KiB of fragments behind a head of 7 bytes."""
+    data, at, record = file.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        record, at = record + data[at + 7 : at + 7 + length], at + 7 + length
+        if kind in (1, 4):
+            yield wandb_internal_pb2.Record.FromString(record)
+            record = b""
+
+
+def wandb_history(run: RunDir) -> list[dict[str, Any]]:
+    (file,) = run.wandb.glob("offline-run-*/*.wandb")
+    items = [record.history.item for record in wandb_records(file) if record.HasField("history")]
+    return [{each.nested_key[0] if each.nested_key else each.key: json.loads(each.value_json) for each in row} for row in items]
+
+
+def numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if value is not None} for row in rows]
+
+
+def test_the_table_equals_the_history(run: RunDir) -> None:
+    show(run, range(20))
+    assert numbers(table(run)) == numbers([*json_lines(run.metrics)])
+    assert list(table(run)[0]) == ["step", "epoch", "train/loss", "grad_norm", "val/loss", "val/accuracy"]
+
+
+def test_event_files_have_each_step_once(run: RunDir) -> None:
+    show(run, range(20))
+    assert event_files(run, "train/loss") == [(step, pytest.approx(1 / (step + 1))) for step in range(20)]
+    assert [step for step, _ in event_files(run, "val/accuracy")] == [4, 9, 14, 19]
+
+
+def test_curves_are_pictures(run: RunDir) -> None:
+    show(run, range(20))
+    assert sorted(path.name for path in run.plots.iterdir()) == ["accuracy.png", "loss.png"]
+    with Image.open(run.plots / "loss.png") as picture:
+        assert picture.size == (960, 540)
+
+
+def test_no_row_is_lost_or_doubled_when_an_attempt_dies(run: RunDir) -> None:
+    show_and_die(run, range(20))
+    show(run, range(15, 30))
+    assert numbers(table(run)) == numbers([*json_lines(run.metrics)])
+    assert [step for step, _ in event_files(run, "train/loss")] == list(range(30))
+
+
+def test_event_files_of_two_attempts_side_by_side_still_show_each_step_once(run: RunDir) -> None:
+    show(run, range(20))
+    (older,) = run.tensorboard.iterdir()
+    kept = older.read_bytes()
+    show(run, range(15, 30))
+    older.write_bytes(kept)
+    assert [step for step, _ in event_files(run, "train/loss")] == list(range(30))
+
+
+@pytest.mark.parametrize("run", [ALL], indirect=True)
+def test_wandb_gets_each_row_once_in_one_run_over_all_attempts(run: RunDir) -> None:
+    show_and_die(run, range(20))
+    named = [path.name.split("-", 3)[-1] for path in run.wandb.glob("offline-run-*")]
+    show(run, range(15, 30))
+    rows = wandb_history(run)
+    assert [row["_step"] for row in rows] == list(range(30))
+    assert [row.get("val/loss") for row in rows[:5]] == [None, None, None, None, 0.5]
+    assert all(path.name.endswith(tuple(named)) for path in run.wandb.glob("offline-run-*"))
+
+
+@pytest.mark.parametrize("run", [ALL], indirect=True)
+def test_wandb_gets_the_job_without_its_secrets(run: RunDir) -> None:
+    show(run, range(5))
+    (file,) = run.wandb.glob("offline-run-*/*.wandb")
+    (described,) = [record.run for record in wandb_records(file) if record.HasField("run")]
+    config = {item.key: json.loads(item.value_json) for item in described.config.update}
+    assert described.project == "demo"
+    assert config["train"]["data"]["batch_size"] == 4
+    assert "env" not in config
+    everything = [path.read_bytes() for path in [*run.wandb.rglob("*"), *run.logs.rglob("*")] if path.is_file()]
+    assert not any(b"hush-hush" in content for content in everything)
+
+
+def test_where_nothing_is_asked_for_nothing_is_started(tmp_path: Path) -> None:
+    run = new_run(tmp_path, log={"plots": False})
+    shown = views.start(run, load_job(run.job))
+    assert shown.process is None
+    shown.finish()
+
+
+def test_a_view_that_fails_is_told_of_and_the_others_go_on(run: RunDir, capfd: pytest.CaptureFixture[str]) -> None:
+    run.csv.mkdir()
+    show(run, range(20))
+    assert "not every view of the metrics is complete: see" in capfd.readouterr().err
+    assert len(event_files(run, "train/loss")) == 20
+    assert "IsADirectoryError" in (run.attempt(1) / "views.log").read_text()
+
+
+RANK = """
+import os, sys, time
+from launcher.load import load_job
+from launcher.rundir import RunDir
+from launcher.worker import views
+run = RunDir(sys.argv[1])
+shown = views.start(run, load_job(run.job))
+if os.fork():  # a loader's worker, say, that holds the pipe open
+    print(shown.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_child_does_not_outlive_its_rank(run: RunDir) -> None:
+    write(run, range(10))
+    rank = subprocess.Popen(
+        [sys.executable, "-c", RANK, str(run.path)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert rank.stdout is not None
+    child = int(rank.stdout.readline())
+    wait_for(run.csv.exists)
+    rank.kill()
+    rank.wait()
+    wait_for(lambda: not alive(child))
+    os.killpg(rank.pid, signal.SIGKILL)
+    rank.stdout.close()
+    assert numbers(table(run)) == numbers([*json_lines(run.metrics)])
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
