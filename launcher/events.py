@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from launcher.rundir import RunDir, json_lines, owner
@@ -33,6 +33,7 @@ AFTER: dict[str, State] = {
 """The state that each event leaves the run in; others leave it as it is."""
 
 ENDS_RUNNING = frozenset(("supervising", "attempt", "running", "failure", "stopped", "cancelled", "failed", "done", "trained"))
+KEEPS_WORK = frozenset(("checkpoint", "done", "trained"))
 
 
 def record(run: RunDir, event: str, *, attempt: int | None = None, **details: Any) -> None:
@@ -96,32 +97,31 @@ def ettr(run: RunDir) -> float | None:
     return kept_share(entries, now=datetime.now(UTC) if live else None)
 
 
-def kept_share(entries: Iterable[dict[str, Any]], *, now: datetime | None) -> float | None:
-    """Of each stretch of running, what lies before its last checkpoint was kept; all of it where the run went on to its end.
+def kept_share(entries: Sequence[dict[str, Any]], *, now: datetime | None) -> float | None:
+    """`now` closes the ledger of a live run, whose newest work is not lost yet."""
+    times = [datetime.fromisoformat(entry["time"]) for entry in entries if entry["event"] != "prepared"]
+    if not times:
+        return None
+    wall_s = ((now or times[-1]) - times[0]).total_seconds()
+    kept_s = sum(kept_stretches(entries, now), timedelta()).total_seconds()
+    return round(min(1.0, kept_s / wall_s), 4) if wall_s > 0 else 0.0
 
-    Of a user's script (its `running` has no step) the checkpoints are not known: all of it counts. `now` closes the ledger of a
-    live run, whose newest stretch is not lost yet.
-    """
-    begun: datetime | None = None
+
+def kept_stretches(entries: Iterable[dict[str, Any]], now: datetime | None) -> Iterator[timedelta]:
+    """Of each stretch of running what lies before its last checkpoint; all of it where the run went on to its end, and of a user's
+    script (its `running` has no step), whose checkpoints are not known."""
     since: datetime | None = None
-    kept_until: datetime | None = None
-    time: datetime | None = None
-    kept_s = 0.0
+    kept_until = datetime.min
     is_script = False
     for entry in entries:
-        event, time = entry.get("event", ""), datetime.fromisoformat(entry["time"])
-        begun = begun or (time if event != "prepared" else None)
-        if event == "checkpoint" or (event in ("done", "trained") and since is not None):
+        event, time = entry["event"], datetime.fromisoformat(entry["time"])
+        if since is not None and (is_script or event in KEEPS_WORK):
             kept_until = time
-        if event in ENDS_RUNNING and since is not None:
-            kept_s += ((time if is_script else kept_until or since) - since).total_seconds()
+        if since is not None and event in ENDS_RUNNING:
+            yield kept_until - since
             since = None
         if event == "running":
-            since, kept_until, is_script = time, None, entry.get("step") is None
-    if begun is None or time is None:
-        return None
-    end = now or time
+            since = kept_until = time
+            is_script = entry.get("step") is None
     if since is not None:
-        kept_s += ((end if now or is_script else kept_until or since) - since).total_seconds()
-    wall_s = (end - begun).total_seconds()
-    return round(min(1.0, max(0.0, kept_s) / wall_s), 4) if wall_s > 0 else None
+        yield (now or kept_until) - since

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from difflib import get_close_matches
@@ -52,7 +53,9 @@ def find_run(text: str, folder: Path) -> RunDir:
         return RunDir(path)
     runs = all_runs(folder)
     if not runs:
-        raise UsageError(f"there are no runs in {folder} yet. Start one with 'launch SPEC', or name another folder with --runs DIR")
+        raise UsageError(
+            f"there are no runs in {folder} yet. Start one with 'launch SPEC', or name another folder with --runs DIR"
+        )
     if text == "last":
         return newest(runs)
     for fits in (exact(text, runs), named(text, runs), beginning(text, runs)):
@@ -108,8 +111,14 @@ def name_of(run: RunDir) -> str:
 
 def last_row(run: RunDir) -> dict[str, Any]:
     """The newest row of metrics.jsonl, read from its end; empty where there is none."""
-    rows = list(json_lines(run.metrics, last_bytes=TAIL_BYTES))
-    return rows[-1] if rows and isinstance(rows[-1], dict) else {}
+    try:
+        with run.metrics.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            whole = file.read().split(b"\n")[:-1]
+        row = json.loads(whole[-1])
+    except (OSError, ValueError, IndexError):
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def status(run: RunDir) -> dict[str, Any]:

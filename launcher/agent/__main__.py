@@ -35,7 +35,6 @@ def main() -> NoReturn:
         Agent(agent_id, Stream(agent_id, orders, news, wrapper_alive), folder).run()
     for descriptor in (orders, news, wrapper_alive, 0, 1):
         os.close(descriptor)
-    signal.signal(signal.SIGQUIT, lambda *_: os.kill(agent, signal.SIGKILL))
     outlive(agent, folder)
 
 
@@ -57,8 +56,13 @@ def short_folder() -> str:
 
 def outlive(agent: int, folder: str) -> NoReturn:
     """Waits for the agent, then ends whatever it left. SIGQUIT to the wrapper ends the agent at once."""
-    with suppress(ChildProcessError):
-        _, status = os.waitpid(agent, 0)
+
+    def end_agent(*_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(agent, signal.SIGKILL)
+
+    signal.signal(signal.SIGQUIT, end_agent)
+    _, status = os.waitpid(agent, 0)
     sweep_all(SWEEP_LIMIT_S)
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0 if os.waitstatus_to_exitcode(status) == 0 else 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from launcher.agent import entry
 from launcher.agent.environment import Work, rank_environment
 from launcher.agent.forkserver import ForkServer
-from launcher.protocol import Exited, Start
+from launcher.protocol import Exited, Start, Step
 from launcher.rank import Channel, channel_file
 
 FORK_SERVER_DIED = 255
@@ -43,7 +43,7 @@ class Rank:
                 os.kill(self.pid, number)
 
     def exit_code(self) -> int | None:
-        """None while it lives. -N for signal N; 255 where the fork server died, before or after it forked this rank."""
+        """None while it lives. -N for signal N; 255 where the fork server died, be it before it could fork this rank."""
         return self.process.exitcode if self.process is not None else FORK_SERVER_DIED
 
 
@@ -71,7 +71,7 @@ class Attempt:
         return self.work.run.rank_error(self.number, rank)
 
     def launch(self, server: ForkServer) -> list[int]:
-        """Returns descriptors that become readable when ranks end. Raises OSError or EOFError where the fork server has died."""
+        """Returns descriptors that become readable when ranks end."""
         for rank in self.ranks:
             rank.process = server.fork(entry.fork_main, self.program(rank))
         return [rank.process.sentinel for rank in self.ranks if rank.process is not None]
@@ -109,7 +109,7 @@ class Attempt:
         """When there is next something to do unasked (time.monotonic)."""
         return min([self.tell_at, *(at for at, _ in self.deadlines[:1])])
 
-    def progress(self, now: float) -> tuple[int, int] | None:
+    def progress(self, agent: int, now: float) -> Step | None:
         """Step of the slowest rank (-1 before the first) and pulses of all, where it is time to tell and they have changed."""
         if now < self.tell_at:
             return None
@@ -119,7 +119,7 @@ class Attempt:
         if current[1] == 0 or current == self.told:
             return None
         self.told = current
-        return current
+        return {"kind": "step", "agent": agent, "attempt": self.number, "step": current[0], "pulses": current[1]}
 
     def ask_to_stop(self, now: float) -> None:
         """Ranks that ask should_stop() are left to save; to others SIGTERM is the only way to tell."""

@@ -108,7 +108,7 @@ class ForkServer:
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
 
     def note(self, text: str) -> None:
-        with self.log.open("a") as log:
+        with suppress(OSError), self.log.open("a") as log:
             log.write(f"launcher: {text}\n")
 
     def move_log(self, to: Path) -> None:
@@ -120,10 +120,15 @@ class ForkServer:
             target.write(log.read())
             self.moved = log.tell()
 
-    def fork(self, target: Callable[..., Any], *args: Any) -> ForkServerProcess:
+    def fork(self, target: Callable[..., Any], *args: Any) -> ForkServerProcess | None:
+        """None where the server died of it; a server that was dead already is started anew by multiprocessing, and waited for."""
         process = self.context.Process(target=target, args=args)
-        with output_to(self.log):
-            process.start()
+        try:
+            with output_to(self.log):
+                process.start()
+        except (OSError, EOFError) as error:
+            self.note(f"the fork server ended while a process was starting: {error}")
+            return None
         return process
 
 

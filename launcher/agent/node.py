@@ -13,16 +13,16 @@ import signal
 import socket
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
-from launcher.agent import store
 from launcher.agent.attempt import Attempt
 from launcher.agent.environment import Work, read_work
 from launcher.agent.forkserver import ForkServer
-from launcher.agent.orphans import adopt_descendants, sweep
+from launcher.agent.orphans import adopt_descendants, reap, sweep
+from launcher.agent.store import Store
 from launcher.agent.stream import Stream
 from launcher.agent.torchrun import TorchrunAttempt
 from launcher.errors import BackendError
@@ -46,12 +46,20 @@ def ignore(descriptor: int) -> None:
     """Waking up is all: the attempt is looked at in every turn."""
 
 
+def bind(cpus: Sequence[int]) -> None:
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError:
+        raise BackendError(f"cannot bind to cores {', '.join(map(str, cpus))}: this process may not use them all") from None
+
+
 class Agent:
     def __init__(self, number: int, stream: Stream, folder: str) -> None:
         self.number = number
         self.stream = stream
         self.folder = Path(folder)
         self.own = dict(os.environ)
+        self.cpus = tuple(os.sched_getaffinity(0))
         self.selector = selectors.DefaultSelector()
         self.server = ForkServer(self.folder, self.selector)
         self.work: Work | None = None
@@ -66,10 +74,7 @@ class Agent:
         """Readable once a rank has ended."""
         self.sweeping: Attempt | None = None
         """Its ranks have ended, what they started perhaps not."""
-        self.listener: socket.socket | None = None
-        """Of a store that nobody serves yet."""
-        self.store: ForkServerProcess | None = None
-        self.store_attempt = 0
+        self.store = Store()
 
     def run(self) -> NoReturn:
         try:
@@ -90,7 +95,7 @@ class Agent:
         self.stream.listen(str(self.folder))
         self.selector.register(self.stream.wake, selectors.EVENT_READ, drain)
         self.stream.send({"kind": "hello", "agent": self.number, "host": socket.gethostname(), "pid": os.getpid(),
-                          "cpus": len(os.sched_getaffinity(0))})  # fmt: skip
+                          "cpus": len(self.cpus)})  # fmt: skip
 
     def watch_children(self) -> None:
         """A child's end wakes the loop: that of the fork server above all."""
@@ -135,24 +140,12 @@ class Agent:
 
     def prepare(self, run_dir: str, node: int) -> None:
         self.work = read_work(run_dir, node, self.own)
-        if self.work.cpus:
-            os.sched_setaffinity(0, self.work.cpus)
+        bind(self.work.cpus or self.cpus)
         self.server.warm(self.work.environment, self.work.preload)
 
     def open_store(self, attempt: int, host: str) -> None:
-        self.close_store()
-        self.listener = store.listen(host)
-        self.store_attempt = attempt
-        port = self.listener.getsockname()[1]
+        port = self.store.open(attempt, host)
         self.stream.send({"kind": "store", "agent": self.number, "attempt": attempt, "host": host, "port": port})
-
-    def close_store(self) -> None:
-        if self.listener is not None:
-            self.listener.close()
-            self.listener = None
-        if self.store is not None:
-            self.store.kill()
-            self.store = None
 
     def order(self, start: Start) -> None:
         """Dropped where it is late: an attempt that is not newer than the last one of its run."""
@@ -176,8 +169,8 @@ class Agent:
             self.stop_at_once = True
 
     def kill(self, attempt: int) -> None:
-        if self.store_attempt == attempt:
-            self.close_store()
+        if self.store.attempt == attempt:
+            self.store.close()
         if self.attempt is not None and self.attempt.number == attempt:
             self.attempt.kill(time.monotonic())
         elif self.ordered is not None and self.ordered["attempt"] == attempt:
@@ -190,6 +183,7 @@ class Agent:
 
     def advance(self) -> None:
         self.look_after_server()
+        reap(keep=self.server.processes)
         if self.attempt is not None:
             self.follow(self.attempt)
         if self.sweeping is not None and sweep(keep=self.server.processes):
@@ -197,8 +191,9 @@ class Agent:
             number, self.sweeping = self.sweeping.number, None
             self.swept(number)
         if self.server.ready:
-            self.serve_store()
-            self.launch()
+            self.store.serve(self.server)
+            if self.ordered is not None and self.attempt is None and self.sweeping is None:
+                self.launch(self.ordered)
 
     def look_after_server(self) -> None:
         """A new fork server where it has died, at once: the next attempt will want it."""
@@ -211,33 +206,19 @@ class Agent:
             return
         self.server.start()
 
-    def serve_store(self) -> None:
-        if self.listener is not None:
-            self.store = self.server.fork(store.serve_in_fork, self.listener)
-            self.listener.close()
-            self.listener = None
-
-    def launch(self) -> None:
-        """Starts the ordered attempt, once nothing is left of the one before."""
-        if (
-            self.ordered is None
-            or self.work is None
-            or self.attempt is not None
-            or self.sweeping is not None
-            or not self.server.ready
-        ):
-            return
-        start, self.ordered = self.ordered, None
-        self.attempt = ENGINES[self.work.engine](start, self.work, self.folder)
-        self.publish_log(start["attempt"])
+    def launch(self, start: Start) -> None:
+        assert self.work is not None
+        self.ordered, number = None, start["attempt"]
         try:
-            self.sentinels = self.attempt.launch(self.server)
-        except (OSError, EOFError) as error:
-            self.server.note(f"the fork server ended while ranks were starting: {error}")
+            self.attempt = ENGINES[self.work.engine](start, self.work, self.folder)
+        except OSError as error:
+            self.trouble(f"cannot prepare the logs of attempt {number}: {error}", attempt=number)
+            return
+        self.publish_log(number)
+        self.sentinels = self.attempt.launch(self.server)
         for sentinel in self.sentinels:
             self.selector.register(sentinel, selectors.EVENT_READ, ignore)
-        pids = self.attempt.pids
-        self.stream.send({"kind": "started", "agent": self.number, "attempt": start["attempt"], "pids": pids[:MOST_PIDS]})
+        self.stream.send({"kind": "started", "agent": self.number, "attempt": number, "pids": self.attempt.pids[:MOST_PIDS]})
         if self.stop_at_once:
             self.attempt.ask_to_stop(time.monotonic())
 
@@ -248,16 +229,19 @@ class Agent:
         attempt.escalate(now)
         if attempt.overdue(now):
             self.server.stop()  # frozen, perhaps: its end ends its ranks
-        progress = attempt.progress(now)
+        progress = attempt.progress(self.number, now)
         if progress is not None:
-            step, pulses = progress
-            self.stream.send({"kind": "step", "agent": self.number, "attempt": attempt.number, "step": step, "pulses": pulses})
+            self.stream.send(progress)
         if not attempt.living:
-            self.publish_log(attempt.number)
-            for sentinel in self.sentinels:
-                self.selector.unregister(sentinel)
-            self.sentinels = []
-            self.attempt, self.sweeping = None, attempt
+            self.leave(attempt)
+
+    def leave(self, attempt: Attempt) -> None:
+        """All of its ranks have ended: what they started ends next."""
+        self.publish_log(attempt.number)
+        for sentinel in self.sentinels:
+            self.selector.unregister(sentinel)
+        self.sentinels = []
+        self.attempt, self.sweeping = None, attempt
 
     def swept(self, attempt: int) -> None:
         self.stream.send({"kind": "swept", "agent": self.number, "attempt": attempt})

@@ -61,6 +61,15 @@ def sweep(keep: Collection[int] = ()) -> bool:
     return not left
 
 
+def reap(keep: Collection[int] = ()) -> None:
+    """Buries adopted children that have ended by themselves; whoever started one in `keep` wants its status."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid in keep:
+                return
+            os.waitpid(ended.si_pid, 0)
+
+
 def sweep_all(limit_s: float) -> None:
     """Until nothing is left, or `limit_s` for what the kernel does not let go (a process stuck in a file system)."""
     until = time.monotonic() + limit_s

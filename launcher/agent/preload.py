@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from launcher.agent.orphans import die_with_parent
 
@@ -30,11 +32,24 @@ def serve(settings: dict[str, object]) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_THE_SERVER)
     modules = settings["modules"]
     assert isinstance(modules, list)
-    for module in modules:
-        load(module)
-    ready = os.open(str(settings["ready"]), os.O_WRONLY)
+    with cuda_untouched():
+        for module in modules:
+            load(module)
+    ready = os.open(str(settings["ready"]), os.O_RDWR)  # write-only would wait for a reader
     os.write(ready, b"\n")
     os.close(ready)
+
+
+@contextmanager
+def cuda_untouched() -> Iterator[None]:
+    """A package that asks at import whether there is a GPU would otherwise initialise CUDA, which no fork survives."""
+    asked = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    if asked in os.environ:
+        yield
+        return
+    os.environ[asked] = "1"
+    yield
+    del os.environ[asked]
 
 
 def load(module: str) -> None:

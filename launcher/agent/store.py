@@ -6,11 +6,12 @@ come early wait in the socket's queue.
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import sys
+from multiprocessing.context import ForkServerProcess
 
+from launcher.agent import preload
+from launcher.agent.forkserver import ForkServer
 from launcher.agent.orphans import die_with_parent
 
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -26,24 +27,42 @@ def listen(host: str) -> socket.socket:
     return socket.create_server(("", 0), backlog=BACKLOG)
 
 
+class Store:
+    """The newest attempt's. It outlives this node's ranks: those of other nodes may still be in it."""
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self.listener: socket.socket | None = None
+        """Where nobody serves it yet."""
+        self.process: ForkServerProcess | None = None
+
+    def open(self, attempt: int, host: str) -> int:
+        """Ends the store before it. Returns the port."""
+        self.close()
+        self.attempt, self.listener = attempt, listen(host)
+        return int(self.listener.getsockname()[1])
+
+    def serve(self, server: ForkServer) -> None:
+        if self.listener is not None:
+            self.process = server.fork(serve_in_fork, self.listener)
+            self.listener.close()
+            self.listener = None
+
+    def close(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+        if self.process is not None:
+            self.process.kill()
+            self.process = None
+
+
 def serve_in_fork(listener: socket.socket) -> None:
     """In a child of the fork server, until it is killed."""
-    from launcher.agent import preload
-
     die_with_parent(preload.server)
-    serve(listener)
-
-
-def serve(listener: socket.socket) -> None:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     port = listener.getsockname()[1]
     store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
     while store is not None:
         signal.pause()
-
-
-if __name__ == "__main__":
-    die_with_parent(int(sys.argv[2]))
-    serve(socket.socket(fileno=int(sys.argv[1])))
-    os._exit(0)

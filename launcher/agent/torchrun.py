@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import NoReturn
 
 from launcher.agent import preload
-from launcher.agent.attempt import Attempt, Rank
+from launcher.agent.attempt import FORK_SERVER_DIED, Attempt, Rank
 from launcher.agent.elastic import Share
 from launcher.agent.ending import finish, outcome
 from launcher.agent.entry import append_output_to, become_main_process
@@ -52,7 +52,9 @@ class TorchrunRank(Rank):
 
     def exit_code(self) -> int | None:
         """Known once torchrun has ended: what the rank wrote, else the signal that torchrun told of."""
-        if self.attempt.torchrun is None or self.attempt.torchrun.exitcode is None:
+        if self.attempt.torchrun is None:
+            return FORK_SERVER_DIED
+        if self.attempt.torchrun.exitcode is None:
             return None
         if not self.started:
             return NOT_STARTED
@@ -85,7 +87,7 @@ class TorchrunAttempt(Attempt):
         (self.channels / "share.json").write_text(json.dumps(asdict(share)))
         log = self.work.run.node_log(self.number, self.work.node)
         self.torchrun = server.fork(torchrun_main, self.command(), str(log))
-        return [self.torchrun.sentinel]
+        return [] if self.torchrun is None else [self.torchrun.sentinel]
 
     def command(self) -> tuple[str, ...]:
         """What follows `torchrun`."""

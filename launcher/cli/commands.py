@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -38,17 +37,17 @@ SPEC_ENDINGS = (".yaml", ".yml")
 class Group(click.Group):
     """Commands by name, imported when called; what is no command but looks like a job file is run."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return [name for name in COMMANDS if name not in HIDDEN]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         if cmd_name not in COMMANDS:
             return None
         command = importlib.import_module(f"launcher.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, text in COMMANDS.items() if name not in HIDDEN])
 
@@ -79,12 +78,13 @@ def no_command(name: str) -> str:
     files = [str(path) for ending in SPEC_ENDINGS for path in sorted(Path("jobs").glob(f"*{ending}"))]
     near_files = [file for file in files if Path(file).stem == name]
     near = get_close_matches(name, list(COMMANDS), n=1)
-    suggestion = (near_files or near or [None])[0]
-    hint = f" Did you mean '{suggestion}'?" if suggestion else ""
+    hint = f" Did you mean '{(near_files or near)[0]}'?" if near_files or near else ""
     return f"'{name}' is neither a command nor a job file.{hint}"
 
 
-@click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option("--version", is_flag=True, help="Show the version.")
 @click.pass_context
 def launch(ctx: click.Context, *, version: bool) -> None:
@@ -114,5 +114,3 @@ def what_next() -> str:
     lines = [*first, ("launch status", "how the newest run stands"), ("launch --help", "all commands")]
     width = max(len(command) for command, _ in lines)
     return "\n".join(f"  {command:<{width}}   {what}" for command, what in lines)
-
-

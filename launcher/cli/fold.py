@@ -39,9 +39,9 @@ class Fold:
         line.ranks.append(rank)
         self.newest[rank] = line.number
 
-    def due(self, now: float) -> Iterator[str]:
+    def due(self, now: float, *, hold: float = HOLD_S) -> Iterator[str]:
         """Lines that need wait no longer: old enough, or printed by all."""
-        while self.held and (self.complete() or now - self.held[0].since >= HOLD_S or len(self.held) > MOST_HELD):
+        while self.held and (self.complete() or now - self.held[0].since >= hold or len(self.held) > MOST_HELD):
             yield self.pop()
 
     def complete(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ class RunName(click.ParamType[str]):
 
     name = "run"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         from launcher.runs import all_runs, name_of, runs_folder
 
         runs = all_runs(runs_folder(ctx.params.get("runs")))[::-1]
@@ -29,7 +28,9 @@ class RunName(click.ParamType[str]):
 
 
 def one_run(*, default: str | None = None) -> Decorator:
-    return click.argument("run", type=RunName(), required=default is None, default=default, metavar="RUN" if default is None else "[RUN]")
+    return click.argument(
+        "run", type=RunName(), required=default is None, default=default, metavar="RUN" if default is None else "[RUN]"
+    )
 
 
 def many_runs() -> Decorator:
@@ -39,8 +40,12 @@ def many_runs() -> Decorator:
 spec_file: Decorator = click.argument("spec", type=click.Path(), metavar="SPEC")
 runs_option: Decorator = click.option("--runs", metavar="DIR", help="Where runs lie (default: LAUNCHER_RUNS, or runs/).")
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to stdout.")
-set_option: Decorator = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a field (repeatable, YAML value).")
-nodes_option: Decorator = click.option("--nodes", metavar="N", help="Machines; on this machine alone, more than one is a rehearsal.")
+set_option: Decorator = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Override a field (repeatable, YAML value)."
+)
+nodes_option: Decorator = click.option(
+    "--nodes", metavar="N", help="Machines; on this machine alone, more than one is a rehearsal."
+)
 backend_option: Decorator = click.option("--backend", metavar="NAME", help="Where it executes: auto, local.")
 detach_option: Decorator = click.option("--detach", is_flag=True, help="Run in the background; see it with launch logs --follow.")
 ranks_option: Decorator = click.option("--ranks", metavar="all|0,3", help="Whose output is shown (default: rank 0).")
@@ -65,9 +70,9 @@ def parse_ranks(text: str | None, world_size: int) -> tuple[int, ...]:
 
 def called(run_path: Path) -> str:
     """How a command that is suggested names a run: by its id where that finds it, else by its path."""
+    from launcher.cli.terminal import shown_path
     from launcher.runs import runs_folder
 
     if run_path.parent == runs_folder():
         return run_path.name
-    relative = os.path.relpath(run_path)
-    return f"{relative if len(relative) < len(str(run_path)) else run_path}"
+    return shown_path(run_path)

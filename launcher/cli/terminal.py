@@ -8,6 +8,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
@@ -31,7 +32,8 @@ def cut(text: str, width: int) -> str:
     """No more columns than `width`; letters of double width count twice, control characters go."""
     if len(text) <= width and text.isascii() and text.isprintable():
         return text
-    kept, used = [], 0
+    kept: list[str] = []
+    used = 0
     for letter in text:
         wide = 2 if unicodedata.east_asian_width(letter) in "WF" else 0 if unicodedata.combining(letter) else 1
         if not letter.isprintable():
@@ -51,6 +53,12 @@ def table(rows: Sequence[Sequence[str]], *, gap: int = 2) -> list[str]:
 
 def labelled(rows: Sequence[tuple[str, str]], *, indent: int = 0) -> list[str]:
     return [" " * indent + line for line in table(rows)] if rows else []
+
+
+def shown_path(path: Path) -> str:
+    """Relative to the current folder where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
 
 
 def print_json(value: Any) -> None:

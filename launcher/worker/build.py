@@ -38,9 +38,6 @@ from launcher.worker.schedules import Schedule
 from launcher.worker.targets import arguments, builtin, built, constructed_or_bound, found
 from launcher.worker.world import World, first_on_node
 
-UNUSED = "find_unused_parameters=True was specified"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """What is trained, and with what."""
@@ -96,7 +93,7 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     assert spec is not None
     accelerator = make_accelerator(spec, world)
     model = make_model(job, spec, world)
-    datasets = {split: prepared(target, f"train.data.{split}", world) for split, target in splits(spec)}
+    datasets = make_datasets(spec, world)
     loaders = {split: make_loader(dataset, split, run, job, world) for split, dataset in datasets.items()}
     objective = make_loss(spec, datasets["train"], world, model)
     optimizer = make_optimizer(
@@ -104,7 +101,7 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     )
     inputs = tuple(inspect.signature(model.forward).parameters)
     return Training(
-        world=world, seed=job.seed, spec=spec, accelerator=accelerator, model=model, wrapped=wrap(accelerator, model, world),
+        world=world, seed=job.seed, spec=spec, accelerator=accelerator, model=model, wrapped=wrap(accelerator, model),
         dtype=torch.float64 if spec.precision == "fp64" else None, objective=objective, optimizer=optimizer,
         schedule=make_schedule(spec, loaders["train"].steps_per_epoch), measures=make_measures(spec.metrics), inputs=inputs, loaders=loaders,
     )  # fmt: skip
@@ -162,11 +159,17 @@ def make_model(job: Job, spec: Train, world: World) -> nn.Module:
     return model.to(world.device, torch.float64 if spec.precision == "fp64" else None)
 
 
-def prepared(target: Target, field: str, world: World) -> Any:
-    """A data set, built on one rank per file system before the others, since it may download or unpack."""
-    found("data", target, field)
+def make_datasets(spec: Train, world: World) -> dict[str, Any]:
+    """By split; built on one rank per file system before the others, since it may download or unpack."""
+    wanted = splits(spec)
+    for split, target in wanted:
+        found("data", target, f"train.data.{split}")  # imports, which may take long, side by side
     with first_on_node(world):
-        dataset = built("data", target, field)
+        return {split: checked(built("data", target, f"train.data.{split}"), target, f"train.data.{split}") for split, target in wanted}
+
+
+def checked(dataset: Any, target: Target, field: str) -> Any:
+    """Raises WorkerError for what is no data set, or an empty one."""
     if isinstance(dataset, IterableDataset) or (hasattr(dataset, "__iter__") and not hasattr(dataset, "__getitem__")):
         return dataset
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
@@ -238,9 +241,9 @@ def make_schedule(spec: Train, per_epoch: int | None) -> Schedule:
     )  # fmt: skip
 
 
-def wrap(accelerator: Accelerator, model: nn.Module, world: World) -> nn.Module:
-    if world.world_size > 1:
-        # Where every parameter is used, torch says at the first step that it need not have been looked for.
-        warnings.filterwarnings("ignore", message=f".*{UNUSED}")
-    wrapped: nn.Module = accelerator.prepare_model(model)
+def wrap(accelerator: Accelerator, model: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        # Newer torch renames broadcast_buffers; the new name does not exist in 2.7, and still copies rank 0's buffers at the start.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+        wrapped: nn.Module = accelerator.prepare_model(model)
     return wrapped

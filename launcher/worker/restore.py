@@ -55,7 +55,7 @@ def choose(run: RunDir, attempt: int) -> str | None:
         sentence = checkpoints.passed_over(checkpoint, damage)
         kept = checkpoints.set_aside(checkpoint)
         print(f"{sentence}. What is left of it was moved to {kept}", file=sys.stderr, flush=True)
-        events.record(run, "damaged", attempt=attempt, step=checkpoint.step, reason=sentence)
+        events.record(run, "damaged", attempt=attempt, name=checkpoint.path.name, reason=sentence)
     return None
 
 

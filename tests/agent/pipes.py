@@ -17,6 +17,9 @@ from launcher.protocol import decode
 from launcher.rundir import RunDir
 
 PATIENCE_S = 60.0
+UNUSED_PORT = 1
+TORCH = ("torch", "torch.distributed")
+"""What jobs preload whose ranks meet."""
 
 
 class Supervisor:
@@ -62,6 +65,12 @@ class Supervisor:
     def warm(self, **more: Any) -> None:
         self.send("warm", **{"run_dir": str(self.run.path), "node": 0, **more})
 
+    @property
+    def meets(self) -> bool:
+        """Whether the ranks need a rendezvous."""
+        entry = json.loads(self.run.plan.read_text())["entry"]
+        return "torch" in entry["preload"] or entry["engine"] == "torchrun"
+
     def store(self, attempt: int = 1) -> int:
         """The port of a new rendezvous."""
         self.send("store", attempt=attempt, host="127.0.0.1", world_size=1)
@@ -72,7 +81,9 @@ class Supervisor:
             "run_dir": str(self.run.path), "attempt": attempt, "node": 0, "nodes": 1, "base_rank": 0, "local_world_size": ranks,
             "world_size": ranks, "store_host": "127.0.0.1", "restarts": attempt - 1, "max_restarts": 3, **more,
         }  # fmt: skip
-        self.send("start", **{"store_port": self.store(attempt) if "store_port" not in order else 0, **order})
+        if "store_port" not in order:
+            order["store_port"] = self.store(attempt) if self.meets else UNUSED_PORT
+        self.send("start", **order)
         if wait:
             self.hear("started", attempt=attempt)
 
@@ -113,7 +124,7 @@ def make_run(
     (work / "train.py").write_text(script)
     entry = {
         "kind": "script", "target": str(work / "train.py"), "argv": [], "cwd": str(work),
-        "preload": ["torch", "torch.distributed"], "stop_grace_s": 30.0, "engine": "launcher", "max_restarts": 3, **entry,
+        "preload": [], "stop_grace_s": 30.0, "engine": "launcher", "max_restarts": 3, **entry,
     }  # fmt: skip
     node = {"index": 0, "host": "localhost", "argv": [], "env": {}, "cpus": cpus, "local_world_size": 1}
     run.plan.write_text(json.dumps({"entry": entry, "env": {"OMP_NUM_THREADS": "1", **(env or {})}, "nodes": [node]}))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.agent.conftest import Job
+from tests.agent.pipes import TORCH
 
 REPORT = """
 import json, multiprocessing, os, signal, sys, threading
@@ -50,7 +51,9 @@ def under_torchrun(folder: Path, *command: str) -> list[dict[str, Any]]:
 def test_environment_main_and_streams(kind: str, job: Job, tmp_path: Path) -> None:
     target, command = {"script": (None, ["train.py"]), "module": ("pack.train", ["-m", "pack.train"])}[kind]
     to = tmp_path / "agent"
-    supervisor = job(REPORT, kind=kind, argv=["--lr", "0.1 0"], env={"TO": str(to)}, **({"target": target} if target else {}))
+    supervisor = job(
+        REPORT, kind=kind, preload=TORCH, argv=["--lr", "0.1 0"], env={"TO": str(to)}, **({"target": target} if target else {})
+    )
     folder = supervisor.run.path.parent / "work"
     (folder / "pack").mkdir()
     (folder / "pack" / "__init__.py").touch()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Job
-from tests.agent.pipes import Supervisor
+from tests.agent.pipes import TORCH, Supervisor
 
 LIMIT_S = 5.0
 STUCK = """
@@ -70,7 +70,7 @@ class Tree:
 
     def __init__(self, job: Job, **entry: str) -> None:
         self.mark = f"MARK={uuid.uuid4().hex}"
-        self.supervisor: Supervisor = job(STUCK, caller={"MARK": self.mark.partition("=")[2]}, **entry)
+        self.supervisor: Supervisor = job(STUCK, preload=TORCH, caller={"MARK": self.mark.partition("=")[2]}, **entry)
         self.supervisor.start(ranks=2, wait=False)
         self.wrapper, self.agent = self.supervisor.process.pid, self.supervisor.hear("hello")[0]["pid"]
         ranks = self.supervisor.hear("started")[0]["pids"]

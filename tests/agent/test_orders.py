@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.agent.conftest import Job
-from tests.agent.pipes import Supervisor, make_run
+from tests.agent.pipes import TORCH, Supervisor, make_run
 
 FOREVER = "import time; print('here', flush=True)\nwhile True: time.sleep(0.05)"
 REDUCE = """
@@ -34,7 +34,7 @@ def wait_for(supervisor: Supervisor, text: str, *, ranks: int = 1, attempt: int 
 
 
 def test_hello_says_who_and_pings_are_answered_while_the_fork_server_imports(job: Job) -> None:
-    supervisor = job()
+    supervisor = job(preload=TORCH)
     hello = supervisor.hear("hello")[0]
     assert hello["cpus"] == len(os.sched_getaffinity(0))
     supervisor.warm()
@@ -45,7 +45,7 @@ def test_hello_says_who_and_pings_are_answered_while_the_fork_server_imports(job
 
 
 def test_a_killed_rank_is_told_at_once_and_the_next_attempt_meets_in_a_fresh_store(job: Job) -> None:
-    supervisor = job(REDUCE)
+    supervisor = job(REDUCE, preload=TORCH)
     supervisor.warm()
     supervisor.start(ranks=2, wait=False)
     pids = supervisor.hear("started")[0]["pids"]
@@ -63,7 +63,7 @@ def test_a_killed_rank_is_told_at_once_and_the_next_attempt_meets_in_a_fresh_sto
 
 
 def test_a_killed_fork_server_takes_its_ranks_along_and_a_new_one_stands_ready(job: Job) -> None:
-    supervisor = job(REDUCE)
+    supervisor = job(REDUCE, preload=TORCH)
     supervisor.start(ranks=2, wait=False)
     pid = supervisor.hear("started")[0]["pids"][0]
     wait_for(supervisor, "sum 2", ranks=2)
@@ -185,11 +185,11 @@ should_stop()
 
 
 def test_the_same_agent_takes_another_run_in_another_environment(job: Job, tmp_path) -> None:
-    supervisor = job("import os; print('threads', os.environ['OMP_NUM_THREADS'])", preload=[])
+    supervisor = job("import os; print('threads', os.environ['OMP_NUM_THREADS'])")
     supervisor.start(3)
     assert supervisor.codes(3) == [0]
     script = "import os; print('threads', os.environ['OMP_NUM_THREADS'], os.environ['LAUNCHER_RUN_DIR'])"
-    supervisor.run = make_run(tmp_path / "other", script, env={"OMP_NUM_THREADS": "3"}, preload=[])
+    supervisor.run = make_run(tmp_path / "other", script, env={"OMP_NUM_THREADS": "3"})
     supervisor.start(1)
     assert supervisor.codes(1) == [0]
     assert supervisor.log() == f"threads 3 {supervisor.run.path}\n"
@@ -281,7 +281,7 @@ def test_a_program_needs_no_python(job: Job) -> None:
 
 
 def test_a_program_that_is_not_there_says_so(job: Job) -> None:
-    supervisor = job(kind="program", target="no-such-program", preload=[])
+    supervisor = job(kind="program", target="no-such-program")
     supervisor.start()
     assert supervisor.codes() == [1]
     assert supervisor.error()["exception"] == "FileNotFoundError"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.agent.conftest import Job
+from tests.agent.pipes import TORCH
 
 PICKLES = """
 import pickle, sys
@@ -102,7 +103,7 @@ def test_a_folder_with_a_main(job: Job) -> None:
 
 
 def test_loader_workers_of_an_unguarded_script_do_not_run_it_again(job: Job) -> None:
-    supervisor = job(UNGUARDED)
+    supervisor = job(UNGUARDED, preload=TORCH)
     supervisor.start()
     assert supervisor.codes() == [0], supervisor.log()
     assert supervisor.log() == "once 0\n[0, 1, 2, 3]\n[4, 5, 6, 7]\n"
@@ -127,6 +128,6 @@ def test_both_streams_and_children_append_to_one_log(job: Job) -> None:
 @pytest.mark.parametrize("name", ["test_sync", "test_script"])
 def test_accelerates_own_scripts(name: str, job: Job) -> None:
     supervisor = job(kind="module", target=f"accelerate.test_utils.scripts.{name}", env={"ACCELERATE_USE_CPU": "true"},
-                     preload=["torch", "torch.distributed", "accelerate"])  # fmt: skip
+                     preload=[*TORCH, "accelerate"])  # fmt: skip
     supervisor.start(ranks=2)
     assert supervisor.codes(ranks=2) == [0, 0], supervisor.log()

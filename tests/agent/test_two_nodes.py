@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Job
-from tests.agent.pipes import Supervisor
+from tests.agent.pipes import TORCH, Supervisor
 
 SCRIPT = """
 import os, torch, torch.distributed as dist
@@ -22,7 +22,7 @@ print(int(x), *(os.environ[name] for name in names))
 
 def share(job: Job, engine: str) -> list[Supervisor]:
     """Two agents of one run directory."""
-    first, second = job(SCRIPT, engine=engine), job()
+    first, second = job(SCRIPT, engine=engine, preload=TORCH), job()
     plan = json.loads(first.run.plan.read_text())
     plan["nodes"].append({**plan["nodes"][0], "index": 1})
     first.run.plan.write_text(json.dumps(plan))

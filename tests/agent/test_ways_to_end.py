@@ -73,7 +73,7 @@ ENDS = {
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
     """One agent for all of them: the same warm fork server takes run after run."""
     folder = tmp_path_factory.mktemp("ends")
-    supervisor = Supervisor(make_run(folder / "first", "", preload=[]))
+    supervisor = Supervisor(make_run(folder / "first", ""))
     yield supervisor
     supervisor.close()
 
@@ -81,7 +81,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
 @pytest.mark.parametrize("name", ENDS)
 def test_code_log_and_error_file(name: str, agent: Supervisor, tmp_path: Path) -> None:
     end = ENDS[name]
-    agent.run = make_run(tmp_path, end.script, preload=[])
+    agent.run = make_run(tmp_path, end.script)
     agent.start()
     assert agent.codes() == [end.code]
     assert end.says in agent.log()

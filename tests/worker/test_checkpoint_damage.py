@@ -48,7 +48,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_used(name, damage
     restore(run, resumed, ALONE)
     assert resumed.step == 1
     assert "checkpoint step-00000002 is damaged and was not used" in capfd.readouterr().err
-    assert [each["step"] for each in json_lines(run.events) if each["event"] == "damaged"] == [2]
+    assert [each["name"] for each in json_lines(run.events) if each["event"] == "damaged"] == ["step-00000002"]
 
 
 def test_a_damaged_checkpoint_does_not_crowd_out_a_good_one(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def start(run: RunDir, job: Job, *, attempt: int = 1) -> Views:
         return Views(None, None)
     path = run.attempt(attempt) / LOG_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "launcher.worker.views", str(run.path)]
+    # -P: in the folder where the training runs, a file of the user's may be called like a module of the library's.
+    command = [sys.executable, "-P", "-m", "launcher.worker.views", str(run.path)]
     with path.open("a") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,169 @@
+"""The Python face: run, submit, open. A run is supervised by a process of its own, as with `launch --detach`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import BackendError, Cancelled, LaunchError, Problem, SpecError, Stopped, UsageError
+from launcher.events import LIVE, State, summarize
+from launcher.load import load_job
+from launcher.plan import read_plan
+from launcher.prepare import plan_for, prepare
+from launcher.rundir import RunDir, json_lines, owner, write_atomic
+from launcher.runs import find_run, runs_folder
+
+POLL_S = 0.1
+LOCK_WAIT_S = 60.0
+"""A supervisor takes its lock within a second; on a busy machine it may take longer."""
+
+Overrides = Mapping[str, object] | Sequence[str]
+
+
+class Run:
+    """A run directory and what can be asked of it."""
+
+    def __init__(self, directory: RunDir) -> None:
+        self.directory = directory
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id}: {self.state}>"
+
+    @property
+    def id(self) -> str:
+        return self.directory.id
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path
+
+    @property
+    def state(self) -> State:
+        """queued, starting, running, restarting, stopping, done, failed, stopped, cancelled or prepared."""
+        return summarize(self.directory).state
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl so far, one for each logged step."""
+        return list(json_lines(self.directory.metrics))
+
+    def wait(self, timeout_s: float | None = None) -> Run:
+        """Returns when the training is done.
+
+        Raises Stopped, Cancelled, SpecError, BackendError or LaunchError where it ended otherwise, and TimeoutError.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while (state := self.state) in LIVE or owner(self.directory) is not None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"run {self.id} is still {state} after {timeout_s:g} s")
+            time.sleep(POLL_S)
+        if state != "done":
+            raise ended_otherwise(self.directory)
+        return self
+
+    def stop(self) -> None:
+        """Asks for a save at the next step boundary and an end after it. Raises UsageError where nothing runs."""
+        ask(self.directory, "stop")
+
+    def cancel(self) -> None:
+        """Asks for an end at once; nothing more is saved. Raises UsageError where nothing runs."""
+        ask(self.directory, "cancel")
+
+
+def run(
+    spec: str | os.PathLike[str], *, nodes: int | None = None, backend: str = "auto", overrides: Overrides | None = None
+) -> Run:
+    """Trains what a job file says, and returns when it is done. Ctrl-C saves and stops it.
+
+    Raises what `submit` and `Run.wait` raise.
+    """
+    submitted = submit(spec, nodes=nodes, backend=backend, overrides=overrides)
+    try:
+        return submitted.wait()
+    except KeyboardInterrupt:
+        ask(submitted.directory, "stop")
+        while owner(submitted.directory) is not None:
+            time.sleep(POLL_S)
+        raise
+
+
+def submit(
+    spec: str | os.PathLike[str], *, nodes: int | None = None, backend: str = "auto", overrides: Overrides | None = None
+) -> Run:
+    """Starts what a job file says and returns at once; the run outlives the caller.
+
+    Raises SpecError where the job is wrong, BackendError where it cannot run here.
+    """
+    job = load_job(spec, overrides=as_set(overrides), flags={"nodes": nodes, "backend": None if backend == "auto" else backend})
+    directory = prepare(job, plan_for(job), runs_folder())
+    start_detached(directory)
+    return Run(directory)
+
+
+def open(run: str | os.PathLike[str]) -> Run:  # noqa: A001  # the name that CONTRACTS promises
+    """A run by its id, a unique prefix, its path, `last`, or a job's name. Raises UsageError."""
+    return Run(find_run(os.fspath(run), runs_folder()))
+
+
+def as_set(overrides: Overrides | None) -> list[str]:
+    """`{"train.epochs": 3}` as `--set` has it; JSON is YAML, and keeps a string a string."""
+    if isinstance(overrides, Mapping):
+        return [f"{path}={json.dumps(value)}" for path, value in overrides.items()]
+    return list(overrides or ())
+
+
+def ask(directory: RunDir, what: str) -> None:
+    """Leaves a request that the supervisor looks at every second. Raises UsageError where none lives to see it."""
+    if owner(directory) is None:
+        summary = summarize(directory)
+        raise UsageError(
+            f"run {directory.id} is not running: it is {summary.state}{f' ({summary.reason})' if summary.reason else ''}"
+        )
+    write_atomic(directory.request(what), "")
+
+
+def start_detached(directory: RunDir) -> None:
+    """A supervisor in a session of its own; returns once it holds the run. Raises LaunchError where it ends before that."""
+    directory.supervisor_log.parent.mkdir(parents=True, exist_ok=True)
+    plan = read_plan(directory)
+    before = ledger_bytes(directory)
+    with directory.supervisor_log.open("ab") as log:
+        command = [directory.fill(word) for word in plan.supervisor]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while time.monotonic() < deadline:
+        code = process.poll()
+        if ledger_bytes(directory) > before:
+            return
+        if code is not None:
+            raise error_of(code, last_words(directory) or f"the supervisor ended with code {code}, and said nothing", directory)
+        time.sleep(POLL_S / 5)
+    raise BackendError(f"the supervisor did not get to its work within {LOCK_WAIT_S:g} s: see {directory.supervisor_log}")
+
+
+def ledger_bytes(directory: RunDir) -> int:
+    return directory.events.stat().st_size if directory.events.exists() else 0
+
+
+def last_words(directory: RunDir) -> str:
+    return directory.supervisor_log.read_text(errors="replace")[-2000:].strip()
+
+
+def ended_otherwise(directory: RunDir) -> LaunchError:
+    """The exception for a run that ended and is not done, with the reason and the exit code of its ledger."""
+    ends = [entry for entry in json_lines(directory.events) if "exit_code" in entry]
+    summary = summarize(directory)
+    codes = {"stopped": Stopped.exit_code, "cancelled": Cancelled.exit_code}
+    code = ends[-1]["exit_code"] if ends and ends[-1]["event"] == summary.state else codes.get(summary.state, 1)
+    return error_of(code, f"run {directory.id} {summary.state}: {summary.reason or 'see its logs'}", directory)
+
+
+def error_of(code: int, message: str, directory: RunDir) -> LaunchError:
+    if code == SpecError.exit_code:
+        return SpecError([Problem(source=str(directory.job), message=message)])
+    kinds: dict[int, type[LaunchError]] = {kind.exit_code: kind for kind in (BackendError, Stopped, Cancelled)}
+    return kinds.get(code, LaunchError)(message)

@@ -1,0 +1,90 @@
+"""What may change when a run is resumed (CONTRACTS: launch resume), and the run directory made ready for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from launcher.errors import UsageError
+from launcher.events import summarize
+from launcher.load import differences, dump_job, load_job, parse_job
+from launcher.plan import Plan, read_plan, settle, unsettle
+from launcher.prepare import plan_for, write
+from launcher.rundir import RunDir, owner
+from launcher.spec import Job
+
+MAY_CHANGE = ("resources", "log", "retry", "checkpoint", "env", "environment", "workdir", "run.args", "run.stop_grace")
+MAY_GROW = ("train.epochs", "train.max_steps")
+WITHOUT_TOTAL = frozenset({"constant", "step"})
+"""Schedules that do not depend on the run's length."""
+
+
+def continued(run: RunDir, overrides: Sequence[str], flags: Mapping[str, str | None]) -> tuple[Job, Plan] | None:
+    """Writes the changed job and its plan; None where the run is done and nothing makes it longer.
+
+    Raises UsageError where the run is live or a change would alter the mathematics, SpecError where the job is wrong.
+    """
+    refuse_live(run)
+    old = load_job(run.job)
+    new = changed(run, old, overrides, flags)
+    changes = differences(old, new)
+    if refused := [change for change in changes if not allowed(change, new)]:
+        raise UsageError(refusal(run, refused))
+    if summarize(run).state == "done" and not any(path in MAY_GROW for path, _, _ in changes):
+        return None
+    plan = plan_for(new)
+    job = settle(new, plan)
+    write(run, job, plan)
+    return job, plan
+
+
+def refuse_live(run: RunDir) -> None:
+    if (holder := owner(run)) is not None:
+        raise UsageError(
+            f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} supervises it "
+            f"since {holder.get('since')}. End it first with 'launch stop {run.id} --wait'"
+        )
+
+
+def changed(run: RunDir, old: Job, overrides: Sequence[str], flags: Mapping[str, str | None]) -> Job:
+    """On another world what was `auto` is `auto` again, threads apart: they change the last bits."""
+    over = parse_job(dump_job(old), str(run.job), overrides=overrides, flags=flags)
+    if all(getattr(over.resources, name) == getattr(old.resources, name) for name in ("nodes", "backend", "device")):
+        return over
+    again = unsettle(old, read_plan(run))
+    kept = again.resources.model_copy(update={"threads": old.resources.threads})
+    again = again.model_copy(update={"resources": kept})
+    return parse_job(dump_job(again), str(run.job), overrides=overrides, flags=flags)
+
+
+def allowed(change: tuple[str, Any, Any], new: Job) -> bool:
+    path, before, after = change
+    if any(path == name or path.startswith(f"{name}.") for name in MAY_CHANGE):
+        return True
+    grows = path in MAY_GROW and isinstance(before, int) and isinstance(after, int) and after > before
+    return grows and not tied_to_length(new)
+
+
+def tied_to_length(job: Job) -> bool:
+    """Whether another number of steps would give the steps already taken another rate."""
+    schedule = job.train.schedule if job.train else None
+    if schedule is None:
+        return False
+    return schedule.target not in WITHOUT_TOTAL or any("%" in length for length in lengths(schedule.model_dump()))
+
+
+def lengths(values: Mapping[str, Any]) -> Iterator[str]:
+    yield from (str(value) for name, value in values.items() if name != "target" and isinstance(value, str))
+
+
+def refusal(run: RunDir, refused: list[tuple[str, Any, Any]]) -> str:
+    lines = [f"run {run.id} cannot be resumed with these changes: they would change the mathematics of what was trained so far"]
+    lines += [f"  {path}: {shown(before)} -> {shown(after)}" for path, before, after in refused]
+    if any(path in MAY_GROW for path, _, _ in refused):
+        lines.append("  (epochs and max_steps may grow, where the schedule does not depend on the length of the run)")
+    lines.append("Start a new run for it: launch SPEC --set ...")
+    return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    return "nothing" if value is None else str(value)

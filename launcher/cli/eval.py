@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import click
+
+from launcher.cli import options
+from launcher.errors import LaunchError, UsageError
+
+
+@click.command("eval")
+@options.one_run()
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
+@click.option(
+    "--checkpoint", metavar="NAME", help="Such as step-00000120 (default: the best where keep_best is set, else the newest)."
+)
+@options.runs_option
+@options.json_option
+def command(run: str, split: str, checkpoint: str | None, runs: str | None, as_json: bool) -> int:
+    """Evaluate a checkpoint of a run on one split, each sample once, in one process.
+
+    \b
+    launch eval resnet-digits
+    launch eval last --split val --json
+    """
+    from launcher.cli.terminal import labelled, print_json
+    from launcher.runs import find_run, runs_folder
+
+    code, values = evaluated(find_run(run, runs_folder(runs)), split, checkpoint)
+    if values is None:
+        return code or LaunchError.exit_code
+    if as_json:
+        print_json(values)
+    else:
+        print("\n".join(labelled([(key, "not a number" if value is None else f"{value:.6g}") for key, value in values.items()])))
+    return code
+
+
+def evaluated(run: Any, split: str, checkpoint: str | None) -> tuple[int, dict[str, float] | None]:
+    """The worker's exit code, and what it found. What else it prints goes to stderr. Raises UsageError, BackendError."""
+    from launcher.cli.one_process import alone, environment, shell_code
+    from launcher.load import load_job
+
+    job, plan = alone(load_job(run.job))
+    if job.train is None:
+        raise UsageError(f"run {run.id} is a program of its own: eval is for train:, the built-in worker")
+    chosen = ["--checkpoint", checkpoint] if checkpoint else []
+    argv = [sys.executable, "-m", "launcher.worker", "eval", str(run.path), "--split", split, *chosen, "--json"]
+    done = subprocess.run(
+        argv, cwd=plan.entry.cwd, env=environment(plan), stdout=subprocess.PIPE, text=True, errors="replace", check=False
+    )
+    *others, last = done.stdout.splitlines() or [""]
+    try:
+        values = json.loads(last)
+    except ValueError:
+        values, others = None, [*others, last]
+    if others:
+        print("\n".join(others).rstrip("\n"), file=sys.stderr)
+    return shell_code(done.returncode), values if isinstance(values, dict) else None

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import click
+
+from launcher.cli import options
+
+
+@click.command("list")
+@options.runs_option
+@options.json_option
+def command(runs: str | None, as_json: bool) -> None:
+    """All runs, the newest first.
+
+    \b
+    launch list
+    launch list --json
+    """
+    from launcher.cli.terminal import print_json, table
+    from launcher.runs import all_runs, runs_folder, status
+
+    folder = runs_folder(runs)
+    data = [status(run) for run in reversed(all_runs(folder))]
+    if as_json:
+        print_json(data)
+        return
+    if not data:
+        print(f"there are no runs in {folder} yet. Start one with 'launch SPEC'")
+        return
+    keys = ("id", "state", "step", "attempts", "ettr")
+    rows = [["" if row[key] is None else str(row[key]) for key in keys] for row in data]
+    print("\n".join(table([[key.upper() for key in keys], *rows])))

@@ -1,0 +1,83 @@
+"""The worker, or a user's program, as one ordinary child process in the terminal: for debug and eval."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from launcher.errors import BackendError, UsageError
+from launcher.plan import Plan, settle
+from launcher.prepare import plan_for
+from launcher.spec import Job
+from launcher.spec.job import REFERENCE
+
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+
+
+def alone(job: Job) -> tuple[Job, Plan]:
+    """The job on one rank of this machine."""
+    one = job.resources.model_copy(update={"nodes": 1, "procs_per_node": 1, "backend": "local"})
+    job = job.model_copy(update={"resources": one})
+    plan = plan_for(job)
+    return settle(job, plan), plan
+
+
+def environment(plan: Plan) -> dict[str, str]:
+    """The caller's, with what the spec adds. Raises BackendError where it refers to a variable that is not set."""
+    added = {**plan.env, **plan.nodes[0].env}
+    return {**os.environ, **{name: resolved(name, value) for name, value in added.items()}}
+
+
+def resolved(name: str, value: str) -> str:
+    def read(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise BackendError(f"env.{name} refers to ${{env:{match[1]}}}, and {match[1]} is not set")
+        return os.environ[match[1]]
+
+    return REFERENCE.sub(read, value)
+
+
+def program(plan: Plan, *, pdb: bool) -> list[str]:
+    """The entry as its user would start it by hand. Raises UsageError."""
+    python = [sys.executable, "-m", "pdb", "-c", "continue"] if pdb else [sys.executable]
+    entry = plan.entry
+    if entry.kind == "program":
+        if pdb:
+            raise UsageError("--pdb needs a Python script or module, and run.program is any program")
+        return [entry.target, *entry.argv]
+    return [*python, *(["-m"] if entry.kind == "module" else []), entry.target, *entry.argv]
+
+
+def run_in_foreground(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> int:
+    """Its exit code, as a shell reports it. Ctrl-C is the child's affair: the terminal sends it to both."""
+    try:
+        with subprocess.Popen(argv, cwd=cwd, env=env) as child, handed_to(child):
+            return shell_code(child.wait())
+    except OSError as error:
+        raise BackendError(f"cannot start {argv[0]} in {cwd}: {error.strerror}") from None
+
+
+@contextmanager
+def handed_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """While the child lives, an interrupt is its own affair and what asks us to end is passed on."""
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in PASSED_ON}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def shell_code(code: int) -> int:
+    return 128 - code if code < 0 else code

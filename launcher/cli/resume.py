@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import click
+
+from launcher.cli import options
+
+
+@click.command("resume")
+@options.one_run(default="last")
+@options.nodes_option
+@options.backend_option
+@options.set_option
+@options.detach_option
+@options.ranks_option
+@options.runs_option
+@options.json_option
+def command(run: str, nodes: str | None, backend: str | None, overrides: tuple[str, ...], detach: bool, ranks: str | None,
+            runs: str | None, as_json: bool) -> int:  # fmt: skip
+    """Continue a run in its directory, from its newest whole checkpoint; also on another number of nodes.
+
+    \b
+    launch resume last
+    launch resume resnet-digits --nodes 2
+    launch resume last --set train.epochs=40
+    """
+    from launcher.cli import starting
+    from launcher.cli.continuing import continued
+    from launcher.runs import find_run, runs_folder
+
+    found = find_run(run, runs_folder(runs))
+    job_and_plan = continued(found, overrides, {"nodes": nodes, "backend": backend})
+    if job_and_plan is None:
+        if as_json:
+            from launcher.cli.terminal import print_json
+            from launcher.runs import status
+
+            print_json(status(found))
+        else:
+            print(f"{found.id} is done: there is nothing left to train. See it with 'launch status {options.called(found.path)}'")
+        return 0
+    job, plan = job_and_plan
+    if detach:
+        return starting.background(found, as_json=as_json)
+    return starting.foreground(found, job, plan, ranks=ranks, as_json=as_json)

@@ -1,0 +1,149 @@
+"""What a person sees while a run goes on: the chosen ranks' output, the progress in one line, and what the supervisor decides."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TextIO
+
+from launcher.cli.fold import Fold, named
+from launcher.cli.tail import Tail
+from launcher.cli.terminal import DIM, YELLOW, coloured, columns, cut, is_terminal
+from launcher.rundir import RunDir
+
+PROGRESS = re.compile(r"step \d+(/\d+)?\b(?!.*\b(val|test)/)")
+"""The worker's progress lines; those with an evaluation stay on screen."""
+PLAIN_EVERY_S = 10.0
+"""Without a terminal a progress line is shown at most so often: the rank's log has them all."""
+
+
+class Writer:
+    """Lines, and in a terminal one live line below them. A reader that leaves does not end the run: it goes on unseen."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.terminal = is_terminal(stream)
+        self.live = ""
+        self.shown_at = float("-inf")
+
+    def line(self, text: str) -> None:
+        self.write(f"\r\x1b[K{text}\n{self.fitted()}" if self.live else f"{text}\n")
+
+    def progress(self, text: str) -> None:
+        if self.terminal:
+            self.live = text
+            self.write(f"\r\x1b[K{self.fitted()}")
+        elif (now := time.monotonic()) - self.shown_at >= PLAIN_EVERY_S:
+            self.shown_at = now
+            self.line(text)
+
+    def fitted(self) -> str:
+        return cut(self.live, columns() - 1)
+
+    def close(self) -> None:
+        """The last progress stays on screen."""
+        if self.live:
+            self.live = ""
+            self.write("\n")
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self.stream.write(text)
+            self.stream.flush()
+
+
+class Screen:
+    """Called about ten times a second; each call shows what is new."""
+
+    def __init__(self, run: RunDir, ranks: Sequence[int], stream: TextIO, *, attempt: int | None = None) -> None:
+        self.run, self.ranks = run, tuple(ranks)
+        self.writer = Writer(stream)
+        self.ledger = Tail(run.events, from_end=True)
+        self.fold = Fold(len(self.ranks))
+        self.logs: dict[int, Tail] = {}
+        self.why: str | None = None
+        """The newest failure, told once it is known that another attempt follows."""
+        if attempt is not None:
+            self.follow(attempt)
+
+    def __call__(self) -> None:
+        news = self.ledger.lines()  # read first: what ranks printed before an event is then in their logs
+        self.show_output()
+        for entry in entries(news):
+            self.happened(entry)
+        self.show_output()
+
+    def happened(self, entry: dict[str, Any]) -> None:
+        reason = entry.get("reason")
+        match entry["event"]:
+            case "attempt":
+                self.finish_output()
+                self.follow(entry["attempt"])
+                if self.why:
+                    self.say(f"attempt {entry['attempt'] - 1} failed: {self.why}")
+                    self.why = None
+                elif entry["attempt"] > 1:
+                    self.say(f"attempt {entry['attempt']} begins")
+            case "failure":
+                self.why = reason
+            case "stopping":
+                again = "" if "at once" in str(reason) else " (once more ends it at once)"
+                self.say(f"{reason}{again}")
+            case "done" | "failed" | "stopped" | "cancelled":
+                pass
+            case _ if reason:
+                self.say(str(reason))
+
+    def follow(self, attempt: int) -> None:
+        self.logs = {rank: Tail(self.run.rank_log(attempt, rank)) for rank in self.ranks}
+
+    def show_output(self) -> None:
+        now = time.monotonic()
+        for rank, log in self.logs.items():
+            self.show(rank, log.lines(), now)
+            if self.writer.terminal and (bar := log.live):
+                self.writer.progress(self.prefixed(rank, bar))
+        for line in self.fold.due(now):
+            self.writer.line(line)
+
+    def finish_output(self) -> None:
+        for rank, log in self.logs.items():
+            self.show(rank, log.rest(), time.monotonic())
+        for line in self.fold.rest():
+            self.writer.line(line)
+
+    def show(self, rank: int, lines: Iterable[str], now: float) -> None:
+        for line in lines:
+            if PROGRESS.match(line):
+                self.writer.progress(self.prefixed(rank, line))
+            elif len(self.ranks) == 1:
+                self.writer.line(line)
+            else:
+                self.fold.add(rank, line, now)
+
+    def prefixed(self, rank: int, line: str) -> str:
+        return line if len(self.ranks) == 1 else f"{named([rank])} | {line}"
+
+    def say(self, text: str) -> None:
+        """launcher's own words, told apart from what the ranks print."""
+        for line in text.splitlines():
+            self.writer.line(coloured(f"[launch] {line}", YELLOW, self.writer.stream))
+
+    def note(self, text: str) -> None:
+        self.writer.line(coloured(f"[launch] {text}", DIM, self.writer.stream))
+
+    def close(self) -> None:
+        self.finish_output()
+        self.writer.close()
+
+
+def entries(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
+    import json
+
+    for line in lines:
+        with suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and "event" in entry:
+                yield entry

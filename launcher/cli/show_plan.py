@@ -1,0 +1,153 @@
+"""A plan as a person wants to read it: a pure function to text."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from launcher.cli.options import called
+from launcher.cli.terminal import print_json, shown_path
+from launcher.plan import Batch, Node, Plan, World
+from launcher.rundir import PLACEHOLDER, RunDir
+from launcher.spec import Job
+from launcher.spec.job import REFERENCE
+
+NODES_SHOWN = 8
+Row = tuple[str, str]
+
+
+def show(plan: Plan, job: Job, runs: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(plan.to_json())
+    else:
+        print(render(plan, job, caller=os.environ, runs=shown_path(runs)))
+
+
+def prepared(run: RunDir, plan: Plan, *, as_json: bool) -> None:
+    """The commands that would start it, each to be pasted into a shell."""
+    supervise = run.fill(shlex.join(plan.supervisor))
+    torchrun = run.fill(plain_torchrun(plan))
+    if as_json:
+        print_json({"id": run.id, "path": str(run.path), "commands": {"supervise": supervise, "torchrun": torchrun}})
+        return
+    print(f"{shown_path(run.path)} is prepared, nothing was started. Any of these does:")
+    for command in (f"launch resume {shlex.quote(called(run.path))}", supervise, torchrun):
+        print(f"  {command}")
+
+
+def render(plan: Plan, job: Job, *, caller: Mapping[str, str], runs: str) -> str:
+    """What would be executed; nothing of it is."""
+    rows = [
+        ("world", world(plan)),
+        *batch(plan.batch, job, plan.world),
+        *(("resolved", f"{path}: {value} (was auto)") for path, value in plan.resolved.items()),
+        ("entry", shlex.join(plan.entry_command())),
+        ("", f"in {plan.entry.cwd}"),
+        ("files", f"{runs}/<run-id>/ (below: {PLACEHOLDER})"),
+        ("", " ".join(plan.files)),
+        ("supervisor", shlex.join(plan.supervisor)),
+        *nodes(plan, caller),
+        ("or, plain", plain_torchrun(plan)),
+        *(("note", text) for text in notes(job, plan)),
+    ]
+    return "\n".join([f"{plan.name}: what would run with backend {plan.backend}", "", *labels(rows)])
+
+
+def labels(rows: Sequence[Row]) -> list[str]:
+    """A label is not repeated in the rows below it."""
+    width = max(len(label) for label, _ in rows)
+    shown = [("" if number and label == rows[number - 1][0] else label, text) for number, (label, text) in enumerate(rows)]
+    return [f"{label:<{width}}  {text}".rstrip() for label, text in shown]
+
+
+def world(plan: Plan) -> str:
+    size = plan.world
+    return (
+        f"{counted(size.nodes, 'node')} x {counted(size.procs_per_node, 'rank')} = {counted(size.world_size, 'rank')} "
+        f"on {size.device}, {counted(size.threads, 'thread')} each"
+    )
+
+
+def batch(plan: Batch | None, job: Job, size: World) -> Iterator[Row]:
+    if plan is None:
+        return
+    ranks = size.world_size
+    if plan.size == ranks * plan.micro * plan.accumulation:
+        yield "batch", f"{plan.size} = {counted(ranks, 'rank')} x micro-batch {plan.micro} x accumulation {plan.accumulation}"
+    else:
+        yield (
+            "batch",
+            (
+                f"{plan.size} over {counted(ranks, 'rank')}: up to {plan.per_rank} each, "
+                f"in micro-batches of up to {plan.micro} x accumulation {plan.accumulation}"
+            ),
+        )
+    yield "steps", steps(plan, job)
+
+
+def steps(plan: Batch, job: Job) -> str:
+    assert job.train is not None
+    per_epoch = f"{plan.samples} samples, {plan.steps_per_epoch} steps per epoch" if plan.samples is not None else None
+    if job.train.epochs is not None and plan.steps is not None:
+        return f"{per_epoch}, {plan.steps} steps in {counted(job.train.epochs, 'epoch')}"
+    if job.train.epochs is not None:
+        return f"{counted(job.train.epochs, 'epoch')}; how many steps that is, is known once the data is loaded"
+    return ", ".join(part for part in (per_epoch, f"{plan.steps} steps in all") if part)
+
+
+def nodes(plan: Plan, caller: Mapping[str, str]) -> Iterator[Row]:
+    for node in plan.nodes[:NODES_SHOWN]:
+        yield f"node {node.index}", where(node)
+        yield "", shlex.join(node.argv)
+        for name, value in {**plan.env, **node.env}.items():
+            if caller.get(name) != value:
+                yield "", f"{name}={shlex.quote(value)}"
+    if (left := len(plan.nodes) - NODES_SHOWN) > 0:
+        yield f"nodes {NODES_SHOWN}-{len(plan.nodes) - 1}", f"{left} more of the same kind (--json shows them)"
+
+
+def where(node: Node) -> str:
+    cores = "" if node.cpus is None else f", cores {spans(node.cpus)}"
+    return f"{node.host}: {counted(node.local_world_size, 'rank')}{cores}"
+
+
+def notes(job: Job, plan: Plan) -> Iterator[str]:
+    """What the user should know before it starts."""
+    if plan.rehearsal:
+        yield f"a rehearsal: {plan.world.nodes} nodes share this machine, its cores and GPUs divided between them"
+    if job.resources.time is not None and plan.backend != "slurm":
+        yield f"resources.time ({job.resources.time}) has no effect here: there is no queue to end the run"
+    missing = sorted({name for value in job.env.values() for name in REFERENCE.findall(value)} - set(os.environ))
+    if missing and plan.backend == "local":
+        yield f"env names {', '.join(missing)}, not set here: the ranks would not start"
+
+
+def plain_torchrun(plan: Plan) -> str:
+    """A line for a shell, with the folder and the environment that the ranks need."""
+    env = [f"{name}={quoted(value)}" for name, value in {**plan.env, **plan.nodes[0].env}.items()]
+    command = " ".join(["env", *env, shlex.join(plan.torchrun)]) if env else shlex.join(plan.torchrun)
+    return command if Path.cwd() == Path(plan.entry.cwd) else f"(cd {shlex.quote(plan.entry.cwd)} && exec {command})"
+
+
+def quoted(value: str) -> str:
+    """For a shell; a reference to the environment stays one, so that no secret is printed."""
+    pieces = re.split(r"(\$\{env:\w+\})", value)
+    return (
+        "".join(
+            f'"${{{match[1]}}}"' if (match := REFERENCE.fullmatch(piece)) else shlex.quote(piece) for piece in pieces if piece
+        )
+        or "''"
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    from launcher.cli.fold import named
+
+    return named(numbers).split(" ", 1)[1]

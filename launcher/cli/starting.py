@@ -1,0 +1,48 @@
+"""What run and resume share: a prepared run goes to the foreground or to the background."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+
+from launcher.cli.options import called, parse_ranks
+from launcher.cli.terminal import print_json
+from launcher.plan import Plan
+from launcher.rundir import RunDir
+from launcher.spec import Job
+
+
+def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json: bool) -> int:
+    """Supervises here until the run ends. Returns the exit code. Raises UsageError, BackendError."""
+    from launcher.cli.ending import report
+    from launcher.cli.screen import Screen
+    from launcher.cli.show_plan import notes, world
+    from launcher.runs import status
+    from launcher.supervisor import supervise
+
+    out = sys.stderr if as_json else sys.stdout
+    with closing(Screen(run, parse_ranks(ranks, plan.world.world_size), out)) as screen:
+        screen.note(f"{run.id}: {world(plan)}. Ctrl-C saves and stops")
+        for note in notes(job, plan):
+            screen.note(note)
+        outcome = supervise(run, screen=screen)
+        screen()
+    print(report(run), file=sys.stderr if outcome.state == "failed" else out, flush=True)
+    if as_json:
+        print_json(status(run))
+    return outcome.exit_code
+
+
+def background(run: RunDir, *, as_json: bool) -> int:
+    """A supervisor in a session of its own. Raises LaunchError where it does not get to its work."""
+    from launcher.api import start_detached
+    from launcher.runs import status
+
+    start_detached(run)
+    if as_json:
+        print_json(status(run))
+        return 0
+    name = called(run.path)
+    print(f"{run.id} runs in the background")
+    print(f"  launch logs {name} --follow\n  launch status {name}\n  launch stop {name}")
+    return 0

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import click
+
+from launcher.cli import options
+
+
+@click.command("status")
+@options.one_run(default="last")
+@options.runs_option
+@options.json_option
+def command(run: str, runs: str | None, as_json: bool) -> None:
+    """How a run stands: the newest one, or the one that is named.
+
+    \b
+    launch status
+    launch status resnet-digits --json
+    """
+    from launcher.cli.ending import facts, root_cause
+    from launcher.cli.terminal import labelled, print_json
+    from launcher.events import summarize
+    from launcher.rundir import read_json
+    from launcher.runs import find_run, runs_folder, status
+
+    found = find_run(run, runs_folder(runs))
+    data = status(found)
+    if as_json:
+        print_json(data)
+        return
+    if data["state"] == "failed" and (failure := read_json(found.failure)):
+        print(root_cause(found, failure, data["reason"]))
+    shown = ("id", "name", "state", "reason", "step", "attempts", "backend", "ettr")
+    if data["state"] == "failed":
+        data["reason"] = None  # told above
+    rows = [(key, str(data[key])) for key in shown if data[key] is not None]
+    rows += [row for row in facts(found, summarize(found)) if row[0] != "steps"]
+    print("\n".join(labelled(rows)))

@@ -1,0 +1,7 @@
+"""A warm fork server for every process that these tests start: importing torch anew would take longer than the tests."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+multiprocessing.set_forkserver_preload(["torch", "launcher.worker.train"])

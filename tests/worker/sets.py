@@ -1,0 +1,91 @@
+"""Data sets, models and losses as a user would write them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+
+def classes(*, samples: int, features: int = 6, ignored: bool = False) -> TensorDataset:
+    """5 classes; every third target ignored where asked."""
+    generator = torch.Generator().manual_seed(samples)
+    targets = torch.randint(5, (samples,), generator=generator)
+    if ignored:
+        targets[::3] = -100
+    return TensorDataset(torch.randn(samples, features, generator=generator), targets)
+
+
+def numbers(*, samples: int, features: int = 6) -> TensorDataset:
+    generator = torch.Generator().manual_seed(samples)
+    return TensorDataset(torch.randn(samples, features, generator=generator), torch.randn(samples, 5, generator=generator))
+
+
+class Noisy(Dataset[Any]):
+    """An item draws from every default generator, and says which sample it is."""
+
+    def __init__(self, samples: int = 40) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        drawn = [float(index), torch.rand(()).item(), random.random(), float(np.random.rand())]
+        return torch.tensor(drawn + [0.0, 0.0]), index % 5
+
+
+class Mappings(Noisy):
+    """Items that are mappings; the model's forward names what it wants of them."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+        features, target = super().__getitem__(index)
+        return {"features": features, "sample": index, "target": target}
+
+
+class OfFeatures(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features)  # type: ignore[no-any-return]
+
+
+class Raising(Noisy):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index == 37:
+            raise OSError("the disk ate it")
+        return super().__getitem__(index)
+
+
+class Stream(IterableDataset[Any]):
+    def __init__(self, samples: int = 23) -> None:
+        self.samples = samples
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        for index in range(self.samples):
+            yield torch.tensor([float(index), torch.rand(()).item(), 0.0, 0.0, 0.0, 0.0]), index % 5
+
+
+class Spoilt(Noisy):
+    """Sample 11 is not a number."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        features, target = super().__getitem__(index)
+        return (features * torch.nan if index == 11 else features), target
+
+
+def weighted_mean(output: Tensor, target: Tensor) -> Tensor:
+    return nn.functional.mse_loss(output, target)
+
+
+def f1_of_all(output: Tensor, target: Tensor) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(target.numpy(), output.argmax(1).numpy(), average="macro"))

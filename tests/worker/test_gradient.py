@@ -1,0 +1,81 @@
+"""The gradient of a step is that of the whole batch's mean loss, however it is cut."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from worlds import a_job, in_world, on_ranks, run_of
+
+from launcher.rundir import RunDir
+from launcher.worker.build import Training
+from launcher.worker.step import gradient
+
+SIZES = (1, 2, 5, 29)
+WEIGHTS = [0.2, 1.0, 3.0, 0.5, 0.0]
+LOSSES: dict[str, tuple[Any, Any]] = {
+    "cross_entropy": ({"target": "cross_entropy", "label_smoothing": 0.1}, "sets:classes"),
+    "ignored": ({"target": "cross_entropy"}, "sets:classes"),
+    "class weights": ({"target": "cross_entropy", "weight": WEIGHTS, "label_smoothing": 0.1}, "sets:classes"),
+    "mse": ("mse", "sets:numbers"),
+}
+
+
+def job(loss: str, samples: int, micro: Any, **model: Any) -> dict[str, Any]:
+    spec, data = LOSSES[loss]
+    dataset = {"target": data, "samples": samples} | ({"ignored": True} if loss in ("ignored", "class weights") else {})
+    return a_job(
+        model={"target": "mlp", "in_features": 6, "hidden": [8], "out_features": 5, **model},
+        loss=spec, precision="fp64", data={"train": dataset, "batch_size": samples, "micro_batch_size": micro, "shuffle": False},
+    )  # fmt: skip
+
+
+def reference(training: Training, model: nn.Module, loss: str) -> tuple[Tensor, list[Tensor]]:
+    inputs, targets = training.train.fetch.dataset.tensors
+    output = model(inputs.double())
+    smoothing = 0.1 if loss in ("cross_entropy", "class weights") else 0.0
+    weight = torch.tensor(WEIGHTS).double() if loss == "class weights" else None
+    value = F.mse_loss(output, targets.double()) if loss == "mse" else F.cross_entropy(output, targets, weight, label_smoothing=smoothing)
+    return value.detach(), list(torch.autograd.grad(value, list(model.parameters())))
+
+
+def differences(training: Training, run: RunDir) -> tuple[float, float]:
+    """Of loss and gradient, relative to the largest of the reference's."""
+    plain = copy.deepcopy(training.model)
+    for module in plain.modules():
+        module.ranks = 1
+    expected, gradients = reference(training, plain, run.path.name.split("-")[0])
+    portion = next(training.train.portions())
+    of_step = gradient(training, portion, step=0)
+    total = training.world.sum([of_step.total.item()])[0] / float(of_step.weight)
+    pairs = zip(training.model.parameters(), gradients, strict=True)
+    apart = max((parameter.grad - each).abs().max().item() for parameter, each in pairs if parameter.grad is not None)
+    return abs(total / expected.item() - 1), apart / max(each.abs().max().item() for each in gradients)
+
+
+def cases() -> Iterator[tuple[str, int, Any]]:
+    for loss, samples, micro in product(LOSSES, SIZES, ("auto", 3)):
+        if samples >= 5 or loss not in ("ignored", "class weights"):  # where every target is ignored torch's mean is NaN too
+            yield loss, samples, micro
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_equals_the_whole_batch_for_every_loss_size_and_accumulation(tmp_path: Path, world_size: int) -> None:
+    runs = [run_of(tmp_path / "-".join(map(str, case)), job(*case)) for case in cases()]
+    for found in on_ranks(world_size, in_world, runs, differences):
+        for run, apart in zip(runs, found, strict=True):
+            assert max(apart) < 1e-12, run.path.name
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_batch_norm_sees_all_ranks_samples(tmp_path: Path, world_size: int) -> None:
+    runs = [run_of(tmp_path / f"mse-{samples}", job("mse", samples, "auto", batch_norm=True)) for samples in (2, 29)]
+    for found in on_ranks(world_size, in_world, runs, differences):
+        assert max(map(max, found)) < 1e-9
