@@ -22,6 +22,9 @@ POLL_S = 0.1
 LOCK_WAIT_S = 60.0
 """A supervisor takes its lock within a second; on a busy machine it may take longer."""
 
+STARTED: list[subprocess.Popen[bytes]] = []
+"""Supervisors that this process started: their parent has to take note of their end."""
+
 Overrides = Mapping[str, object] | Sequence[str]
 
 
@@ -134,6 +137,7 @@ def start_detached(directory: RunDir) -> None:
     with directory.supervisor_log.open("ab") as log:
         command = [directory.fill(word) for word in plan.supervisor]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    STARTED[:] = [*(each for each in STARTED if each.poll() is None), process]
     deadline = time.monotonic() + LOCK_WAIT_S
     while time.monotonic() < deadline:
         code = process.poll()

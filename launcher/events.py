@@ -108,8 +108,10 @@ def kept_share(entries: Sequence[dict[str, Any]], *, now: datetime | None) -> fl
 
 
 def kept_stretches(entries: Iterable[dict[str, Any]], now: datetime | None) -> Iterator[timedelta]:
-    """Of each stretch of running what lies before its last checkpoint; all of it where the run went on to its end, and of a user's
-    script (its `running` has no step), whose checkpoints are not known."""
+    """Of each stretch of running what lies before its last checkpoint; all of it where the run went on to its end.
+
+    All of it, too, of a user's script (its `running` has no step), whose checkpoints are not known.
+    """
     since: datetime | None = None
     kept_until = datetime.min
     is_script = False

@@ -210,17 +210,18 @@ class Agent:
         assert self.work is not None
         self.ordered, number = None, start["attempt"]
         try:
-            self.attempt = ENGINES[self.work.engine](start, self.work, self.folder)
-        except OSError as error:
-            self.trouble(f"cannot prepare the logs of attempt {number}: {error}", attempt=number)
+            attempt = ENGINES[self.work.engine](start, self.work, self.folder)
+            self.publish_log(number)
+            self.sentinels = attempt.launch(self.server)
+        except (BackendError, OSError) as error:
+            self.trouble(str(error), attempt=number)
             return
-        self.publish_log(number)
-        self.sentinels = self.attempt.launch(self.server)
+        self.attempt = attempt
         for sentinel in self.sentinels:
             self.selector.register(sentinel, selectors.EVENT_READ, ignore)
-        self.stream.send({"kind": "started", "agent": self.number, "attempt": number, "pids": self.attempt.pids[:MOST_PIDS]})
+        self.stream.send({"kind": "started", "agent": self.number, "attempt": number, "pids": attempt.pids[:MOST_PIDS]})
         if self.stop_at_once:
-            self.attempt.ask_to_stop(time.monotonic())
+            attempt.ask_to_stop(time.monotonic())
 
     def follow(self, attempt: Attempt) -> None:
         now = time.monotonic()

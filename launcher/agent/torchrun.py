@@ -27,8 +27,10 @@ from launcher.agent.ending import finish, outcome
 from launcher.agent.entry import append_output_to, become_main_process
 from launcher.agent.forkserver import ForkServer
 from launcher.agent.orphans import die_with_parent
+from launcher.errors import BackendError
 from launcher.protocol import Exited
 from launcher.rank import CODE, PID, RANK, RESTARTS, Channel
+from launcher.rundir import write_json
 
 FAILED = re.compile(r"failed \(exitcode: (-\d+)\) local_rank: \d+ \(pid: (\d+)\)")
 """torchrun's own words for a rank that a signal ended; such a rank cannot tell its code itself."""
@@ -56,10 +58,10 @@ class TorchrunRank(Rank):
             return FORK_SERVER_DIED
         if self.attempt.torchrun.exitcode is None:
             return None
-        if not self.started:
-            return NOT_STARTED
         if self.channel.slots[CODE]:
             return self.channel.slots[CODE] - 1
+        if not self.started and not self.sent:
+            return NOT_STARTED
         return self.signalled()
 
     def signalled(self) -> int:
@@ -107,6 +109,9 @@ class TorchrunAttempt(Attempt):
         if slots[RANK]:
             rank.number = slots[RANK] - 1
         error = self.work.run.rank_error(log_attempt, rank.number)
+        if code == NOT_STARTED and not slots[RANK]:
+            log = self.work.run.node_log(self.number, self.work.node)
+            write_json(error, {"kind": "exit", "message": f"torchrun ended before it started this rank: see {log}"})
         return {**super().exited(agent, rank, code), "log_attempt": log_attempt, "error": error.exists()}
 
     def signalled(self) -> dict[int, int]:
@@ -125,11 +130,16 @@ class TorchrunAttempt(Attempt):
 
 
 def own_address(host: str, port: int) -> str:
-    """This machine's address as `host` sees it. Nothing is sent."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.connect(address)
-        return str(probe.getsockname()[0])
+    """This machine's address as `host` sees it. Nothing is sent. Raises BackendError where there is no way to `host`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise BackendError(
+            f"this node cannot reach the first node, {host}: {error.strerror}. Check its name and the network"
+        ) from None
 
 
 def torchrun_main(arguments: Sequence[str], log: str) -> NoReturn:

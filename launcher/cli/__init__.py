@@ -12,6 +12,8 @@ from launcher.errors import LaunchError
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGPIPE: what a shell reports for a program that the reader of its output left."""
+COMPLETION = "_LAUNCH_COMPLETE"
+"""The shell's question, by which click's completion scripts ask for words."""
 BUG = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -22,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a test's own stream may lack it
     try:
-        code = run_command(list(sys.argv[1:] if argv is None else argv))
+        # No list(...) here: once the command of that name is imported, it is this package's `list`.
+        code = run_command(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except BrokenPipeError:
         # The interpreter flushes once more on its way out: give it something to flush to.
@@ -40,13 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def run_command(argv: list[str]) -> int:
-    from click.exceptions import Abort, ClickException
+def run_command(argv: Sequence[str]) -> int:
+    from click.exceptions import Abort, ClickException, Exit
 
     from launcher.cli.commands import launch
 
+    if COMPLETION in os.environ:
+        launch.main([*argv], prog_name="launch", complete_var=COMPLETION)
     try:
-        result = launch.main(argv, prog_name="launch", standalone_mode=False)
+        # Not launch.main(): it answers a broken pipe with exit code 1, which is a failed training.
+        with launch.make_context("launch", [*argv]) as context:
+            result = launch.invoke(context)
+    except Exit as exit_:
+        return exit_.exit_code
     except Abort:
         return INTERRUPTED
     except ClickException as error:

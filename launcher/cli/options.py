@@ -62,9 +62,9 @@ def parse_ranks(text: str | None, world_size: int) -> tuple[int, ...]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UsageError(f"--ranks: expected all, or ranks such as 0,3 or 0-3, got '{text}'")
-        chosen |= set(range(int(first), min(int(last or first), world_size) + 1))
-    if beyond := [rank for rank in sorted(chosen) if rank >= world_size]:
-        raise UsageError(f"--ranks: there is no rank {beyond[0]}: the run has ranks 0 to {world_size - 1}")
+        if int(last or first) >= world_size:
+            raise UsageError(f"--ranks: there is no rank {last or first}: the run has ranks 0 to {world_size - 1}")
+        chosen |= set(range(int(first), int(last or first) + 1))
     return tuple(sorted(chosen))
 
 

@@ -29,12 +29,17 @@ class Writer:
         self.shown_at = float("-inf")
 
     def line(self, text: str) -> None:
+        if text == self.live:  # a progress bar that is finished
+            self.live = ""
+            self.write("\n")
+            return
         self.write(f"\r\x1b[K{text}\n{self.fitted()}" if self.live else f"{text}\n")
 
     def progress(self, text: str) -> None:
         if self.terminal:
-            self.live = text
-            self.write(f"\r\x1b[K{self.fitted()}")
+            if text != self.live:
+                self.live = text
+                self.write(f"\r\x1b[K{self.fitted()}")
         elif (now := time.monotonic()) - self.shown_at >= PLAIN_EVERY_S:
             self.shown_at = now
             self.line(text)
@@ -80,6 +85,7 @@ class Screen:
         match entry["event"]:
             case "attempt":
                 self.finish_output()
+                self.writer.close()
                 self.follow(entry["attempt"])
                 if self.why:
                     self.say(f"attempt {entry['attempt'] - 1} failed: {self.why}")

@@ -101,8 +101,7 @@ CATALOGUE = entries(
         "padding_mode": (Literal["constant", "edge", "reflect", "symmetric"], "constant")}, needs=TRANSFORMS),
     Entry("augment", "random_horizontal_flip", "torchvision.transforms.v2:RandomHorizontalFlip",
           "mirrored left to right with probability `p`", {"p": (Share, 0.5)}, needs=TRANSFORMS),
-    Entry("metric", "accuracy", "launcher.worker.metrics:accuracy", "share of samples whose largest output is the target", {},
-          needs=("torchmetrics.classification",)),
+    Entry("metric", "accuracy", "launcher.worker.metrics:accuracy", "share of samples whose largest output is the target"),
 )  # fmt: skip
 
 

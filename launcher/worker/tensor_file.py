@@ -4,9 +4,9 @@
     header    JSON: {name: {dtype, shape, data_offsets}}, padded with blanks to a multiple of 8
     data      the tensors, one after the other, without holes
 
-The library's save_file refuses tensors that share a block of memory, hides the error number of a full disk, and leaves the hash to
-a second pass over the file. Here the copy lands at once where the file will have it, and a thread writes and hashes it in chunks,
-each of which lets go of the interpreter's lock.
+The library's save_file hides the error number of a full disk and leaves the hash to a second pass over the file. Here the copy
+lands at once where the file will have it, and a thread writes and hashes it in chunks, each of which lets go of the
+interpreter's lock.
 """
 
 from __future__ import annotations

@@ -286,3 +286,20 @@ def test_a_program_that_is_not_there_says_so(job: Job) -> None:
     assert supervisor.codes() == [1]
     assert supervisor.error()["exception"] == "FileNotFoundError"
     assert "no-such-program" in supervisor.error()["message"]
+
+
+def test_the_built_in_worker_is_never_sent_sigterm(job: Job) -> None:
+    script = """
+import signal, sys, time
+from launcher.rank import should_stop
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+print("here", flush=True)
+time.sleep(0.7)
+sys.exit(75 if should_stop() else 1)
+"""
+    supervisor = job(script, kind="worker", target="train", stop_grace_s=0.1)
+    supervisor.start()
+    wait_for(supervisor, "here")
+    supervisor.send("stop", attempt=1)
+    assert supervisor.codes() == [75]
+    assert not supervisor.run.rank_error(1, 0).exists()

@@ -63,3 +63,17 @@ def test_kill_ends_torchrun_before_its_ranks(job: Job) -> None:
     supervisor.send("kill", attempt=1)
     assert supervisor.codes(ranks=2) == [-9, -9]
     assert time.monotonic() - began < 20
+
+
+def test_a_first_node_that_cannot_be_reached_is_trouble(job: Job) -> None:
+    supervisor = job(engine="torchrun")
+    supervisor.start(wait=False, store_host="no-such-host.invalid", store_port=1)
+    assert "cannot reach the first node, no-such-host.invalid" in supervisor.hear("trouble")[0]["message"]
+
+
+def test_says_where_to_look_when_torchrun_itself_fails(job: Job) -> None:
+    supervisor = job(engine="torchrun")
+    supervisor.start(ranks=2, max_restarts="none")
+    assert supervisor.codes(ranks=2) == [1, 1]
+    assert "see " + str(supervisor.run.node_log(1, 0)) in supervisor.error(1)["message"]
+    assert "max-restarts" in supervisor.run.node_log(1, 0).read_text()

@@ -1,0 +1,109 @@
+"""The Python face."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import launcher
+from launcher import api
+from launcher.load import load_job
+
+
+@pytest.fixture(autouse=True)
+def reaped() -> Any:
+    yield
+    for process in api.STARTED:
+        process.wait(30)
+
+
+def job(project: Path, shell: str, name: str = "j.yaml") -> Path:
+    path = project / name
+    path.write_text(f"resources: {{procs_per_node: 1, threads: 1}}\nrun: {{program: [sh, -c, {json.dumps(shell)}]}}\n")
+    return path
+
+
+def test_import_loads_neither_torch_nor_the_launch_half() -> None:
+    program = "import sys, launcher; print([name for name in sys.modules if name.split('.')[0] in ('torch', 'pydantic', 'launcher')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "['launcher']"
+
+
+@pytest.mark.parametrize("name", launcher.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(launcher, name)
+    assert name in dir(launcher)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lunch'"):
+        launcher.lunch  # noqa: B018
+
+
+def test_what_a_script_may_call_does_nothing_outside_a_run() -> None:
+    launcher.pulse()
+    assert launcher.should_stop() is False
+
+
+def test_run_waits_and_returns_a_done_run(project: Path) -> None:
+    run = launcher.run(job(project, "echo hello"))
+    assert (run.state, run.id.split("-")[2]) == ("done", "j")
+    assert run.path == project / "runs" / run.id
+    assert run.metrics() == []
+    assert launcher.open("last").id == run.id
+    assert launcher.open(run.path).state == "done"
+
+
+def test_run_takes_nodes_and_overrides(project: Path) -> None:
+    run = launcher.run(job(project, "true"), nodes=2, backend="local", overrides={"run.args": ["no", "1e-3"], "seed": 7})
+    written = load_job(run.path / "job.yaml")
+    assert (written.resources.nodes, written.seed) == (2, 7)
+    assert written.run is not None
+    assert written.run.args == ["no", "1e-3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "code"),
+    [({"nodes": 0}, "SpecError", 2), ({"overrides": ["sed=1"]}, "SpecError", 2), ({"backend": "nowhere"}, "SpecError", 2)],
+)
+def test_a_wrong_job_raises_before_anything_is_written(project: Path, arguments: Any, error: str, code: int) -> None:
+    with pytest.raises(launcher.LaunchError) as raised:
+        launcher.run(job(project, "true"), **arguments)
+    assert (type(raised.value).__name__, raised.value.exit_code) == (error, code)
+    assert not (project / "runs").exists()
+
+
+def test_a_failed_training_raises_with_its_root_cause(project: Path) -> None:
+    with pytest.raises(launcher.LaunchError, match="exited with code 7") as raised:
+        launcher.run(job(project, "exit 7"))
+    assert raised.value.exit_code == 1
+
+
+@pytest.mark.parametrize(("verb", "error", "state"), [("stop", "Stopped", "stopped"), ("cancel", "Cancelled", "cancelled")])
+def test_a_submitted_run_is_stopped_and_cancelled(project: Path, verb: str, error: str, state: str) -> None:
+    run = launcher.submit(job(project, "trap 'exit 0' TERM; while true; do sleep 0.1; done"))
+    with pytest.raises(TimeoutError):
+        run.wait(timeout_s=0)
+    getattr(run, verb)()
+    with pytest.raises(getattr(launcher, error)) as raised:
+        run.wait()
+    assert (run.state, raised.value.exit_code) == (state, {"stop": 75, "cancel": 130}[verb])
+    with pytest.raises(launcher.UsageError, match="is not running"):
+        run.stop()
+
+
+def test_a_supervisor_that_cannot_start_says_why(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = launcher.run(job(project, "true"))
+    (run.path / "job.yaml").write_text("nonsense: true\n")
+    with pytest.raises(launcher.SpecError, match="nonsense"):
+        api.start_detached(run.directory)
+
+
+def test_metrics_are_the_rows_so_far(by_hand: Any) -> None:
+    by_hand(rows=[{"step": 1, "val/loss": 0.5}])
+    assert launcher.open("last").metrics() == [{"step": 1, "val/loss": 0.5}]
