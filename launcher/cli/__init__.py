@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = run_command(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter flushes once more on its way out: give it something to flush to.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from launcher.cli.terminal import turn_away
+
+        turn_away(sys.stdout)
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from launcher.cli.fold import Fold, named
 from launcher.cli.tail import Tail
-from launcher.cli.terminal import DIM, YELLOW, coloured, columns, cut, is_terminal
+from launcher.cli.terminal import DIM, YELLOW, coloured, columns, cut, is_terminal, say
 from launcher.rundir import RunDir
 
 PROGRESS = re.compile(r"step \d+(/\d+)?\b(?!.*\b(val|test)/)")
@@ -54,9 +54,7 @@ class Writer:
             self.write("\n")
 
     def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):
-            self.stream.write(text)
-            self.stream.flush()
+        say(text, self.stream)
 
 
 class Screen:

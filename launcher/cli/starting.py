@@ -6,7 +6,7 @@ import sys
 from contextlib import closing
 
 from launcher.cli.options import called, parse_ranks
-from launcher.cli.terminal import print_json
+from launcher.cli.terminal import print_json, say
 from launcher.plan import Plan
 from launcher.rundir import RunDir
 from launcher.spec import Job
@@ -27,7 +27,7 @@ def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json:
             screen.note(note)
         outcome = supervise(run, screen=screen)
         screen()
-    print(report(run), file=sys.stderr if outcome.state == "failed" else out, flush=True)
+    say(report(run) + "\n", sys.stderr if outcome.state == "failed" else out)
     if as_json:
         print_json(status(run))
     return outcome.exit_code

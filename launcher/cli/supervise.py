@@ -15,7 +15,7 @@ def command(run_dir: Path) -> int:
     """Drive a prepared run to its end: what --detach starts, and what a batch script holds."""
     from launcher.cli.ending import report
     from launcher.cli.screen import Screen
-    from launcher.cli.terminal import is_terminal
+    from launcher.cli.terminal import is_terminal, say
     from launcher.rundir import RunDir
     from launcher.runs import is_run
     from launcher.supervisor import supervise
@@ -26,5 +26,5 @@ def command(run_dir: Path) -> int:
     with closing(Screen(run, (0,) if is_terminal(sys.stdout) else (), sys.stdout)) as screen:
         outcome = supervise(run, screen=screen)
         screen()
-    print(report(run), flush=True)
+    say(report(run) + "\n", sys.stdout)
     return outcome.exit_code

@@ -8,6 +8,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -53,6 +54,21 @@ def table(rows: Sequence[Sequence[str]], *, gap: int = 2) -> list[str]:
 
 def labelled(rows: Sequence[tuple[str, str]], *, indent: int = 0) -> list[str]:
     return [" " * indent + line for line in table(rows)] if rows else []
+
+
+def say(text: str, stream: TextIO) -> None:
+    """Writes now. A reader that has left, or a terminal that is gone, ends nothing: from then on nobody is written to."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except (OSError, ValueError):
+        turn_away(stream)
+
+
+def turn_away(stream: TextIO) -> None:
+    """What is still buffered, and all that follows, goes nowhere: the interpreter flushes once more on its way out."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def shown_path(path: Path) -> str:

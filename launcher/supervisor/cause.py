@@ -14,6 +14,8 @@ from launcher.rundir import RunDir, read_json, write_json
 
 Kind = Literal["error", "spec", "environment", "oom", "nan", "signal", "exit", "agent"]
 
+FORK_SERVER_DIED = 255
+"""A rank's exit code where the process that it was forked from died."""
 TAIL_LINES = 20
 TAIL_BYTES = 16_384
 
@@ -67,7 +69,7 @@ class Failure:
             first = (self.message or "").splitlines()[:1]
             return f"{self.exception}{place}" + (f": {first[0]}" if first else "")
         if self.kind == "agent":
-            return self.message or "its agent was lost"
+            return self.message or "its fork server died"
         return f"exited with code {self.exit_code}"
 
 
@@ -83,14 +85,15 @@ def root_cause(run: RunDir, attempt: int, exits: Sequence[Mapping[str, Any]], ho
 
 def failure_of(run: RunDir, attempt: int, message: Mapping[str, Any], hosts: Mapping[int, str]) -> Failure:
     rank, code = message["rank"], message["code"]
-    told = (read_json(run.rank_error(attempt, rank)) or {}) if code > 0 else {}
+    logs = message.get("log_attempt", attempt)  # torchrun's own restarts log as attempts of their own
+    told = (read_json(run.rank_error(logs, rank)) or {}) if code > 0 else {}
     step = told.get("step") if told.get("step") is not None else message.get("step")
-    kind: Kind = "signal" if code < 0 else told.get("kind", "exit")
+    kind: Kind = "signal" if code < 0 else "agent" if code == FORK_SERVER_DIED else told.get("kind", "exit")
     return Failure(
         attempt=attempt, node=message["agent"], host=hosts.get(message["agent"]), rank=rank, local_rank=message.get("local_rank"),
         step=step, kind=kind, exception=told.get("exception"), message=told.get("message"), where=told.get("where"),
         signal=signal_name(-code) if code < 0 else None, exit_code=code if code >= 0 else None,
-        log_tail=log_tail(run.rank_log(attempt, rank)), details=told.get("details"), pulses=message.get("pulses", 0),
+        log_tail=log_tail(run.rank_log(logs, rank)), details=told.get("details"), pulses=message.get("pulses", 0),
     )  # fmt: skip
 
 

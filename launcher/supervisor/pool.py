@@ -57,7 +57,12 @@ class Agent:
         yield from (message for message in map(decode, lines) if message is not None)
 
     def end(self) -> None:
-        """Kills what is left of it and waits until it is gone, so that two attempts cannot overlap."""
+        """Ends what is left of it and waits until it is gone, so that two attempts cannot overlap."""
+        # SIGQUIT first: the agent's wrapper then sweeps up what its ranks started, in sessions that no group kill reaches.
+        self.process.send_signal(signal.SIGQUIT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(GONE_S)
+            return
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):

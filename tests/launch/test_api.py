@@ -29,7 +29,9 @@ def job(project: Path, shell: str, name: str = "j.yaml") -> Path:
 
 
 def test_import_loads_neither_torch_nor_the_launch_half() -> None:
-    program = "import sys, launcher; print([name for name in sys.modules if name.split('.')[0] in ('torch', 'pydantic', 'launcher')])"
+    program = (
+        "import sys, launcher; print([name for name in sys.modules if name.split('.')[0] in ('torch', 'pydantic', 'launcher')])"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "['launcher']"
 

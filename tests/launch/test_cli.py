@@ -112,7 +112,9 @@ def test_the_launch_half_imports_nothing_heavy(project: Path) -> None:
 
 
 def test_help_does_not_load_the_job_types() -> None:
-    program = "import sys; from launcher.cli import main; main(['--help']); print('pydantic' in sys.modules, 'rich' in sys.modules)"
+    program = (
+        "import sys; from launcher.cli import main; main(['--help']); print('pydantic' in sys.modules, 'rich' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False False"
 

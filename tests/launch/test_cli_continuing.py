@@ -41,12 +41,16 @@ def test_another_number_of_nodes_settles_anew_but_keeps_threads(stopped: RunDir)
     assert load_job(stopped.job).resources.nodes == 2
 
 
-@pytest.mark.parametrize("change", ["resources.procs_per_node=1", "log.every=5 steps", "checkpoint.keep_last=5", "env.A=b", "retry.max_restarts=0"])
+@pytest.mark.parametrize(
+    "change", ["resources.procs_per_node=1", "log.every=5 steps", "checkpoint.keep_last=5", "env.A=b", "retry.max_restarts=0"]
+)
 def test_what_does_not_touch_the_mathematics_may_change(stopped: RunDir, change: str) -> None:
     assert continued(stopped, [change], FLAGS) is not None
 
 
-@pytest.mark.parametrize("schedule", ["", "  schedule: constant\n", "  schedule: {target: step, step_size: 10 steps, warmup: 5 steps}\n"])
+@pytest.mark.parametrize(
+    "schedule", ["", "  schedule: constant\n", "  schedule: {target: step, step_size: 10 steps, warmup: 5 steps}\n"]
+)
 def test_epochs_may_grow_where_the_schedule_does_not_depend_on_them(by_hand: Any, done: Any, train: str, schedule: str) -> None:
     run = by_hand(ledger=done, job=train + schedule)
     assert continued(run, ["train.epochs=4"], FLAGS) is not None

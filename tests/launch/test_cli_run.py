@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -80,7 +81,7 @@ def test_flags_are_short_for_set(launch: Any, write: Any) -> None:
 
 
 def test_prepare_starts_nothing_and_prints_commands_that_work(launch: Any, write: Any, project: Path) -> None:
-    write("j.yaml", program("echo rank $RANK has $NOTE", env="{NOTE: \"it's\"}"))
+    write("j.yaml", program("echo rank $RANK has $NOTE", env='{NOTE: "it\'s"}'))
     prepared = launch("j.yaml", "--prepare", "--json").json
     run = RunDir(prepared["path"])
     assert summarize(run).state == "prepared"
@@ -92,9 +93,11 @@ def test_prepare_starts_nothing_and_prints_commands_that_work(launch: Any, write
 
 
 def test_prepared_torchrun_line_works_when_pasted(launch: Any, write: Any, project: Path) -> None:
-    write("j.yaml", program("echo rank $RANK has $NOTE in $PWD >> $OUT", env=f"{{NOTE: \"it's\", OUT: {project}/out}}"))
+    write("j.yaml", program("echo rank $RANK has $NOTE in $PWD >> $OUT", env=f'{{NOTE: "it\'s", OUT: {project}/out}}'))
     prepared = launch("j.yaml", "--prepare", "--json").json
-    done = subprocess.run(prepared["commands"]["torchrun"], shell=True, cwd=project, capture_output=True, text=True, env=ENVIRONMENT)
+    done = subprocess.run(
+        prepared["commands"]["torchrun"], shell=True, cwd=project, capture_output=True, text=True, env=ENVIRONMENT
+    )
     assert done.returncode == 0, done.stderr
     lines = sorted((project / "out").read_text().splitlines())
     assert lines == [f"rank {rank} has it's in {project}" for rank in (0, 1)]
@@ -106,7 +109,7 @@ def test_a_run_in_the_foreground_shows_rank_0_and_how_it_ended(launch: Any, writ
     assert said.code == 0
     assert "hello from 0" in said.out
     assert "hello from 1" not in said.out
-    assert re.search(r"^j done after \d", said.out, re.M)
+    assert re.search(r"^j done after \d", said.out, re.MULTILINE)
     assert launch("status", "--json").json["state"] == "done"
     assert launch("logs", "--ranks", "1").out == "hello from 1\n"
 
@@ -174,6 +177,30 @@ def test_ctrl_c_ends_the_run_once_gently_twice_at_once(write: Any, project: Path
             assert process.wait(30) == code
         finally:
             process.kill()
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(write: Any, project: Path) -> None:
+    write("j.yaml", program("for n in 1 2 3 4 5; do echo line $n; sleep 0.2; done"))
+    line = f"{sys.executable} -m launcher j.yaml 2>&1 | head -n 2; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=ENVIRONMENT)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert [summarize(RunDir(path)).state for path in (project / "runs").iterdir()] == ["done"]
+
+
+def test_a_terminal_that_goes_saves_and_stops(write: Any, project: Path) -> None:
+    write("j.yaml", program("trap 'echo saved; exit 0' TERM; echo begun; while true; do sleep 0.1; done"))
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(sys.executable, [sys.executable, "-m", "launcher", "j.yaml"], ENVIRONMENT)
+    seen = b""
+    while b"begun" not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 75
+    [run] = [RunDir(path) for path in (project / "runs").iterdir()]
+    assert summarize(run).state == "stopped"
+    assert run.rank_log(1, 1).read_text() == "begun\nsaved\n"
 
 
 def test_a_finished_run_is_not_resumed(launch: Any, by_hand: Any, done: Any) -> None:

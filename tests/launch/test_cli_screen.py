@@ -44,7 +44,9 @@ def begin(run: RunDir, attempt: int) -> None:
     record(run, "attempt", attempt=attempt)
 
 
-@pytest.mark.parametrize(("ranks", "text"), [([3], "rank 3"), ([0, 1, 2], "ranks 0-2"), ([5, 0, 2, 1], "ranks 0-2,5"), ([0, 2], "ranks 0,2")])
+@pytest.mark.parametrize(
+    ("ranks", "text"), [([3], "rank 3"), ([0, 1, 2], "ranks 0-2"), ([5, 0, 2, 1], "ranks 0-2,5"), ([0, 2], "ranks 0,2")]
+)
 def test_ranks_are_named_in_spans(ranks: list[int], text: str) -> None:
     assert named(ranks) == text
 
@@ -207,13 +209,16 @@ def test_a_reader_that_leaves_does_not_end_the_run(run: RunDir) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(3.21, "3.2 s"), (42.4, "42 s"), (59.9, "1 min 00 s"), (75, "1 min 15 s"), (3700, "1 h 01 min"), (90000, "1 d 1 h")]
+    ("seconds", "text"),
+    [(3.21, "3.2 s"), (42.4, "42 s"), (59.9, "1 min 00 s"), (75, "1 min 15 s"), (3700, "1 h 01 min"), (90000, "1 d 1 h")],
 )
 def test_durations_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (45_000_000, "45.0 MB"), (3e12, "3.0 TB")])
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (45_000_000, "45.0 MB"), (3e12, "3.0 TB")]
+)
 def test_sizes_in_words(count: float, text: str) -> None:
     assert size(count) == text
 
