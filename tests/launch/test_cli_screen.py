@@ -117,7 +117,7 @@ def test_progress_is_one_line_that_fits(monkeypatch: pytest.MonkeyPatch, width: 
     writer.progress("step 2/9")
     writer.line("warning")
     writer.close()
-    first, second, warning, rest = out.getvalue().split("\r\x1b[K")[1:] + [""]
+    first, second, warning = out.getvalue().split("\r\x1b[K")[1:]
     assert (len(first), first[-1]) == (width - 1, "…")
     assert (second, warning.split("\n")[0]) == ("step 2/9", "warning")
     assert warning.endswith("\nstep 2/9\n")
