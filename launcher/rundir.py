@@ -63,6 +63,7 @@ class RunDir:
     requests = Place("requests")
     lock = Place(".supervisor")
     micro_batch = Place("micro_batch.json")
+    unused_parameters = Place("unused_parameters.json")
     supervisor_log = Place("logs/supervisor.log")
 
     def attempt(self, number: int) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from difflib import get_close_matches
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,22 @@ def runs_folder(given: str | os.PathLike[str] | None = None) -> Path:
 
 
 def all_runs(folder: Path) -> list[RunDir]:
-    """Oldest first; those that were renamed come before the others, since their age cannot be told from the name."""
+    """Oldest first, by the name; of those that began within the same second the ledgers tell which came last.
+
+    Those that were renamed come before the others.
+    """
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
     except OSError:
         return []
-    return [RunDir(folder / name) for name in sorted(names, key=age)]
+    in_second = Counter(map(second, names))
+    runs = [RunDir(folder / name) for name in names]
+    return sorted(runs, key=lambda run: (second(run.id), began(run) if in_second[second(run.id)] > 1 else "", run.id))
 
 
-def age(run_id: str) -> tuple[str, str]:
+def second(run_id: str) -> str:
     match = ID.fullmatch(run_id)
-    return (match[1] if match else "", run_id)
+    return match[1] if match else ""
 
 
 def is_run(path: Path) -> bool:
@@ -57,7 +62,7 @@ def find_run(text: str, folder: Path) -> RunDir:
             f"there are no runs in {folder} yet. Start one with 'launch SPEC', or name another folder with --runs DIR"
         )
     if text == "last":
-        return newest(runs)
+        return runs[-1]
     for fits in (exact(text, runs), named(text, runs), beginning(text, runs)):
         if fits:
             return fits[0]
@@ -73,7 +78,7 @@ def exact(text: str, runs: list[RunDir]) -> list[RunDir]:
 def named(text: str, runs: list[RunDir]) -> list[RunDir]:
     """A job's newest run."""
     own = [run for run in runs if name_of(run) == text]
-    return [newest(own)] if own else []
+    return own[-1:]
 
 
 def beginning(text: str, runs: list[RunDir]) -> list[RunDir]:
@@ -86,18 +91,13 @@ def beginning(text: str, runs: list[RunDir]) -> list[RunDir]:
     return fits
 
 
-def newest(runs: list[RunDir]) -> RunDir:
-    """Of those that began within the same second, the ledgers tell which came last."""
-    last_second = age(runs[-1].id)[0]
-    tied = [run for run in runs if age(run.id)[0] == last_second]
-    return max(tied, key=began) if len(tied) > 1 else runs[-1]
-
-
 def began(run: RunDir) -> str:
     return next((entry.get("time", "") for entry in json_lines(run.events)), "")
 
 
 def nearest(text: str, runs: list[RunDir]) -> str:
+    from difflib import get_close_matches
+
     known = {name for run in runs if (name := name_of(run))} | {run.id for run in runs}
     close = get_close_matches(text, sorted(known), n=3, cutoff=0.6)
     return f". Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

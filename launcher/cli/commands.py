@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -75,6 +74,8 @@ def looks_like_spec(word: str) -> bool:
 
 
 def no_command(name: str) -> str:
+    from difflib import get_close_matches
+
     files = [str(path) for ending in SPEC_ENDINGS for path in sorted(Path("jobs").glob(f"*{ending}"))]
     near_files = [file for file in files if Path(file).stem == name]
     near = get_close_matches(name, list(COMMANDS), n=1)

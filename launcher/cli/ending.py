@@ -9,6 +9,7 @@ from typing import Any
 
 from launcher import checkpoints
 from launcher.cli.options import called
+from launcher.cli.root_cause import root_cause
 from launcher.cli.terminal import BOLD, GREEN, RED, coloured, duration, labelled, shown_path
 from launcher.errors import LaunchError
 from launcher.events import Summary, summarize
@@ -16,26 +17,6 @@ from launcher.load import load_job
 from launcher.rundir import RunDir, json_lines, read_json
 from launcher.runs import name_of
 from launcher.spec import Job
-
-TAIL_LINES = 12
-TRACEBACK_LINE = 160
-
-ADVICE = {
-    "spec": "the job itself is wrong: mend it and launch it again",
-    "environment": "mend the environment, then: launch resume {run}",
-    "oom": "smaller micro-batches need less memory: launch resume {run} --set resources.nodes=N for more ranks, or lower "
-    "train.data.micro_batch_size in a new run",
-    "nan": "a lower rate, train.clip_grad_norm or precision: fp32 may help; launch debug SPEC --anomaly names the operation",
-    "agent": "see what happened to the machine, then: launch resume {run}",
-    "exit": "its log says more: launch logs {run} --ranks {rank}",
-    "error": "mend it, then: launch resume {run}",
-}
-SIGNALS = {
-    "SIGKILL": "often the kernel, out of memory (dmesg tells): fewer num_workers or smaller batches. Then: launch resume {run}",
-    "SIGSEGV": "a crash in native code, of a library or an extension: launch debug SPEC may show where",
-    "SIGBUS": "often a full /dev/shm: fewer num_workers, or a larger one. Then: launch resume {run}",
-    "SIGABRT": "native code gave up; its log says more: launch logs {run} --ranks {rank}",
-}
 
 
 def report(run: RunDir) -> str:
@@ -104,58 +85,13 @@ def suggestions(run: RunDir, summary: Summary, *, has_rows: bool) -> Iterator[st
     name = shlex.quote(called(run.path))
     if summary.state == "done" and has_rows:
         yield f"launch eval {name} --split val"
-    if summary.state in ("stopped", "cancelled", "failed"):
-        yield f"launch resume {name}"
-    if summary.state == "prepared":
+    if summary.state in ("stopped", "cancelled", "prepared") or (summary.state == "failed" and not wrong_job(run)):
         yield f"launch resume {name}"
     yield f"launch logs {name}"
 
 
-def root_cause(run: RunDir, failure: dict[str, Any], reason: str | None) -> str:
-    """One failure for the whole job: who, what, where, the end of its log, and what to do. `reason`: why it was the last one."""
-    rank, step = failure.get("rank"), failure.get("step")
-    who = (
-        f"rank {rank} on node {failure.get('node')} ({failure.get('host')})"
-        if rank is not None
-        else f"node {failure.get('node')}"
-    )
-    at = f" at step {step}" if step is not None else " before its first step"
-    lines = [coloured(f"root cause: {who} failed{at}", RED), *(f"  {line}" for line in what(failure))]
-    tail = list(failure.get("log_tail") or ())[-TAIL_LINES:]
-    if tail:
-        log = shown_path(run.rank_log(failure["attempt"], rank)) if rank is not None else "the log"
-        lines += [f"  the end of {log}:", *(f"    | {line[:TRACEBACK_LINE]}" for line in tail)]
-    if given_up := why_given_up(failure, reason):
-        lines.append(f"  not restarted: {given_up}")
-    lines.append(f"  what to do: {advice(run, failure)}")
-    return "\n".join(lines)
-
-
-def why_given_up(failure: dict[str, Any], reason: str | None) -> str:
-    """The ledger's reason without the failure that it begins with."""
-    from launcher.supervisor.cause import Failure
-
-    known = {name: value for name, value in failure.items() if name in Failure.__dataclass_fields__}
-    return (reason or "").removeprefix(Failure(**known).sentence()).removeprefix(". ")
-
-
-def what(failure: dict[str, Any]) -> Iterator[str]:
-    message = str(failure.get("message") or "").strip()
-    if failure.get("exception"):
-        yield from f"{failure['exception']}: {message}".splitlines() if message else [failure["exception"]]
-    elif message:
-        yield from message.splitlines()
-    if failure.get("where"):
-        yield f"at {failure['where']}"
-    if failure.get("signal"):
-        yield f"killed by {failure['signal']}"
-    elif failure.get("exit_code") is not None:
-        yield f"exit code {failure['exit_code']}"
-
-
-def advice(run: RunDir, failure: dict[str, Any]) -> str:
-    text = SIGNALS.get(failure.get("signal") or "") or ADVICE.get(failure.get("kind") or "", ADVICE["error"])
-    return text.format(run=shlex.quote(called(run.path)), rank=failure.get("rank"))
+def wrong_job(run: RunDir) -> bool:
+    return (read_json(run.failure) or {}).get("kind") == "spec"
 
 
 def job_of(run: RunDir) -> Job | None:

@@ -13,8 +13,9 @@ from launcher.cli.tail import Tail
 from launcher.cli.terminal import DIM, YELLOW, coloured, columns, cut, is_terminal, say
 from launcher.rundir import RunDir
 
-PROGRESS = re.compile(r"step \d+(/\d+)?\b(?!.*\b(val|test)/)")
-"""The worker's progress lines; those with an evaluation stay on screen."""
+PROGRESS = re.compile(r"step \d+(/\d+)?\b")
+EVALUATED = re.compile(r"\b(val|test)/")
+"""A progress line that stays on screen."""
 PLAIN_EVERY_S = 10.0
 """Without a terminal a progress line is shown at most so often: the rank's log has them all."""
 
@@ -30,10 +31,14 @@ class Writer:
 
     def line(self, text: str) -> None:
         if text == self.live:  # a progress bar that is finished
-            self.live = ""
-            self.write("\n")
-            return
-        self.write(f"\r\x1b[K{text}\n{self.fitted()}" if self.live else f"{text}\n")
+            self.close()
+        else:
+            self.write(f"\r\x1b[K{text}\n{self.fitted()}" if self.live else f"{text}\n")
+
+    def supersede(self, text: str) -> None:
+        """A line that says more than the progress so far."""
+        before, self.live = self.live, ""
+        self.write(f"\r\x1b[K{text}\n" if before else f"{text}\n")
 
     def progress(self, text: str) -> None:
         if self.terminal:
@@ -121,7 +126,8 @@ class Screen:
     def show(self, rank: int, lines: Iterable[str], now: float) -> None:
         for line in lines:
             if PROGRESS.match(line):
-                self.writer.progress(self.prefixed(rank, line))
+                tell = self.writer.supersede if EVALUATED.search(line) else self.writer.progress
+                tell(self.prefixed(rank, line))
             elif len(self.ranks) == 1:
                 self.writer.line(line)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from launcher.cli.options import called
@@ -28,8 +28,8 @@ def show(plan: Plan, job: Job, runs: Path, *, as_json: bool) -> None:
 
 def prepared(run: RunDir, plan: Plan, *, as_json: bool) -> None:
     """The commands that would start it, each to be pasted into a shell."""
-    supervise = run.fill(shlex.join(plan.supervisor))
-    torchrun = run.fill(plain_torchrun(plan))
+    supervise = shlex.join(map(run.fill, plan.supervisor))
+    torchrun = plain_torchrun(plan, run.fill)
     if as_json:
         print_json({"id": run.id, "path": str(run.path), "commands": {"supervise": supervise, "torchrun": torchrun}})
         return
@@ -125,22 +125,23 @@ def notes(job: Job, plan: Plan) -> Iterator[str]:
         yield f"env names {', '.join(missing)}, not set here: the ranks would not start"
 
 
-def plain_torchrun(plan: Plan) -> str:
-    """A line for a shell, with the folder and the environment that the ranks need."""
-    env = [f"{name}={quoted(value)}" for name, value in {**plan.env, **plan.nodes[0].env}.items()]
-    command = " ".join(["env", *env, shlex.join(plan.torchrun)]) if env else shlex.join(plan.torchrun)
+def plain_torchrun(plan: Plan, fill: Callable[[str], str] = str) -> str:
+    """A line for a shell, with the folder and the environment that the ranks need; `fill` puts in the run directory."""
+    env = [f"{name}={quoted(fill(value))}" for name, value in {**plan.env, **plan.nodes[0].env}.items()]
+    torchrun = shlex.join(map(fill, plan.torchrun))
+    command = " ".join(["env", *env, torchrun]) if env else torchrun
     return command if Path.cwd() == Path(plan.entry.cwd) else f"(cd {shlex.quote(plan.entry.cwd)} && exec {command})"
 
 
 def quoted(value: str) -> str:
     """For a shell; a reference to the environment stays one, so that no secret is printed."""
     pieces = re.split(r"(\$\{env:\w+\})", value)
-    return (
-        "".join(
-            f'"${{{match[1]}}}"' if (match := REFERENCE.fullmatch(piece)) else shlex.quote(piece) for piece in pieces if piece
-        )
-        or "''"
-    )
+    return "".join(map(quoted_piece, filter(None, pieces))) or "''"
+
+
+def quoted_piece(piece: str) -> str:
+    match = REFERENCE.fullmatch(piece)
+    return f'"${{{match[1]}}}"' if match else shlex.quote(piece)
 
 
 def counted(number: int, noun: str) -> str:

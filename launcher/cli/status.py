@@ -16,7 +16,8 @@ def command(run: str, runs: str | None, as_json: bool) -> None:
     launch status
     launch status resnet-digits --json
     """
-    from launcher.cli.ending import facts, root_cause
+    from launcher.cli.ending import facts
+    from launcher.cli.root_cause import root_cause
     from launcher.cli.terminal import labelled, print_json
     from launcher.events import summarize
     from launcher.rundir import read_json
@@ -33,5 +34,7 @@ def command(run: str, runs: str | None, as_json: bool) -> None:
     if data["state"] == "failed":
         data["reason"] = None  # told above
     rows = [(key, str(data[key])) for key in shown if data[key] is not None]
+    total = ((read_json(found.plan) or {}).get("batch") or {}).get("steps")
+    rows = [(key, f"{text} of {total}" if key == "step" and total else text) for key, text in rows]
     rows += [row for row in facts(found, summarize(found)) if row[0] != "steps"]
     print("\n".join(labelled(rows)))

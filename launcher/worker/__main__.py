@@ -1,4 +1,4 @@
-"""python -m launcher.worker [train|eval|debug] RUN_DIR [options]: one rank, under python, torchrun, accelerate launch or our agent."""
+"""python -m launcher.worker [train|eval|debug] RUN_DIR [options]: a rank, under python, torchrun, accelerate or our agent."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def read(run: RunDir) -> Job:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     named = argv if argv and argv[0] in (*COMMANDS, "-h", "--help") else ["train", *argv]
-    parser = argparse.ArgumentParser(prog="python -m launcher.worker", description="One rank of a run's training.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m launcher.worker", description="One rank of a run's training.", allow_abbrev=False
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{train,eval,debug}")
     train = commands.add_parser("train", help="train the run to its end, from its newest checkpoint")
     evaluation = commands.add_parser("eval", help="evaluate a checkpoint: the best where keep_best is set, else the newest")

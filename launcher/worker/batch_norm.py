@@ -1,7 +1,7 @@
 """Batch norm over all ranks' samples, on CPU and CUDA, with any number of samples on each rank.
 
 torch's own refuses the CPU and an empty batch. Forward: every rank's count, mean and variance are gathered and combined (Chan et
-al.), in the order of ranks, so that the result is the same on all of them. Backward: two sums per channel are added over the ranks.
+al.), in the order of ranks, so that the result is the same on all of them. Backward: two sums per channel are added over ranks.
 A batch of one value per channel, which torch refuses, has variance 0 here: a short last batch must not end a training.
 """
 
@@ -24,7 +24,9 @@ class Normalize(torch.autograd.Function):
     """y = (x - mean) / sqrt(var + eps) * weight + bias with the whole group's mean and variance, which it also returns."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, ranks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, ranks: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         mean, var, count = combined(x, ranks)
         ctx.save_for_backward(x, weight, mean, torch.rsqrt(var + eps), count)
         ctx.ranks = ranks
@@ -33,7 +35,7 @@ class Normalize(torch.autograd.Function):
         return y, mean, var, count
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, weight, mean, inverse, count = ctx.saved_tensors
         d_weight, d_bias = channel_sums(dy, x, mean, inverse)
         sums = torch.stack((d_bias, d_weight))
@@ -71,7 +73,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         return x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1])
     if x.device.type == "cpu":
         # Four times as fast as var_mean.
-        return cast(tuple[Tensor, Tensor], torch.batch_norm_update_stats(x, None, None, 0.0))
+        return torch.batch_norm_update_stats(x, None, None, 0.0)
     var, mean = torch.var_mean(x, dim=[0, *range(2, x.ndim)], correction=0)
     return mean, var
 
@@ -108,7 +110,7 @@ class Synchronized(_BatchNorm):
         weight = self.weight if self.affine else x.new_ones(x.shape[1], dtype=wide)
         bias = self.bias if self.affine else x.new_zeros(x.shape[1], dtype=wide)
         with torch.autocast(x.device.type, enabled=False):
-            y, mean, var, count = Normalize.apply(x.to(wide), weight, bias, self.eps, self.ranks)  # type: ignore[no-untyped-call]
+            y, mean, var, count = Normalize.apply(x.to(wide), weight, bias, self.eps, self.ranks)
         if self.training and self.running_mean is not None:
             self.update(mean, var, count)
         return cast(Tensor, y.to(x.dtype))
@@ -147,12 +149,12 @@ def norms(model: nn.Module) -> list[_BatchNorm]:
 
 @contextmanager
 def agreed(model: nn.Module, world: World, *, synchronized: bool) -> Iterator[None]:
-    """Running statistics that ranks keep for themselves are their mean over ranks, for an evaluation; then each has its own again."""
+    """Running statistics that ranks keep for themselves are their mean during an evaluation; then each has its own again."""
     own = [] if synchronized or world.world_size == 1 else [buffer for norm in norms(model) for buffer in statistics(norm)]
     kept = [buffer.clone() for buffer in own]
     for buffer in own:
         dist.all_reduce(buffer)
-        buffer /= world.world_size
+        buffer.div_(world.world_size)
     try:
         yield
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -29,14 +28,17 @@ from launcher.worker.data.fetch import Fetch, in_memory
 from launcher.worker.data.loader import Loader, MapLoader, Reading, StreamLoader
 from launcher.worker.data.order import Order
 from launcher.worker.data.portions import Cut, Epochs
+from launcher.worker.ddp import wrap
 from launcher.worker.errors import WorkerError
 from launcher.worker.losses import Objective, make_objective
 from launcher.worker.metrics import Measure, make_measures
 from launcher.worker.optim import make_optimizer
 from launcher.worker.randomness import seed_model
 from launcher.worker.schedules import Schedule
-from launcher.worker.targets import arguments, builtin, built, constructed_or_bound, found
+from launcher.worker.targets import arguments, built, builtin, constructed_or_bound, found
+from launcher.worker.trial import try_out
 from launcher.worker.world import World, first_on_node
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -50,6 +52,10 @@ class Training:
     """The user's own."""
     wrapped: nn.Module
     """The same, synchronising gradients where there are several ranks."""
+    some_unused: bool
+    """Whether parameters without a part in a step are looked for."""
+    parameters: list[nn.Parameter]
+    """Those that learn."""
     dtype: torch.dtype | None
     """Of floating inputs; None leaves theirs."""
     objective: Objective
@@ -78,7 +84,9 @@ class Training:
 def read_job(run: RunDir) -> Job:
     """The run's job, its workdir importable. Raises WorkerError where the directory is none of a training."""
     if not run.job.is_file():
-        raise WorkerError(f"{run.path} holds no job.yaml: it is not a run directory. Make one with 'launch --prepare SPEC'", kind="spec")
+        raise WorkerError(
+            f"{run.path} holds no job.yaml: it is not a run directory. Make one with 'launch --prepare SPEC'", kind="spec"
+        )
     job = load_job(run.job)
     if job.train is None:
         raise WorkerError(f"{run.job} has no train: its program is started by 'launch', not by this worker", kind="spec")
@@ -95,15 +103,21 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     model = make_model(job, spec, world)
     datasets = make_datasets(spec, world)
     loaders = {split: make_loader(dataset, split, run, job, world) for split, dataset in datasets.items()}
-    objective = make_loss(spec, datasets["train"], world, model)
+    objective = make_loss(spec, datasets["train"], world)
     optimizer = make_optimizer(
         lambda groups: built("optimizer", spec.optimizer, "train.optimizer", groups), model, spec.optimizer
     )
     inputs = tuple(inspect.signature(model.forward).parameters)
+    dtype = torch.float64 if spec.precision == "fp64" else None
+    trial = try_out(run, model, inputs, loaders["train"], world, dtype)
+    loaders["train"].fetch.stand_in = not trial.takes_no_samples
     return Training(
-        world=world, seed=job.seed, spec=spec, accelerator=accelerator, model=model, wrapped=wrap(accelerator, model),
-        dtype=torch.float64 if spec.precision == "fp64" else None, objective=objective, optimizer=optimizer,
-        schedule=make_schedule(spec, loaders["train"].steps_per_epoch), measures=make_measures(spec.metrics), inputs=inputs, loaders=loaders,
+        world=world, seed=job.seed, spec=spec, accelerator=accelerator, model=model, wrapped=wrap(accelerator, model, world, some_unused=trial.some_unused),
+        some_unused=trial.some_unused,
+        parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
+        dtype=dtype, objective=objective, optimizer=optimizer,
+        schedule=make_schedule(spec, loaders["train"].steps_per_epoch), measures=make_measures(spec.metrics), inputs=inputs,
+        loaders=loaders,
     )  # fmt: skip
 
 
@@ -113,13 +127,9 @@ def splits(spec: Train) -> list[tuple[str, Target]]:
 
 
 def make_accelerator(spec: Train, world: World) -> Accelerator:
-    """Device, precision and gradient synchronisation.
-
-    Buckets of gradients keep their first layout: DDP's own habit of rebuilding them after the first step changes the order of
-    summation, so that a resumed training of 3 and more ranks would differ from an undisturbed one.
-    """
+    """Device, precision and gradient synchronisation."""
     precision = choose_precision(spec.precision, world.device)
-    ddp = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True)
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     with unranked() if world.world_size == 1 else nullcontext():
         return Accelerator(
             cpu=world.device.type == "cpu", mixed_precision=precision, kwargs_handlers=[ddp],
@@ -129,7 +139,7 @@ def make_accelerator(spec: Train, world: World) -> Accelerator:
 
 @contextmanager
 def unranked() -> Iterator[None]:
-    """Without LOCAL_RANK, which torchrun sets for a single process too, and which accelerate takes for a reason to synchronise."""
+    """Without LOCAL_RANK, which torchrun sets for a single process too, and which accelerate takes for several."""
     kept = os.environ.pop("LOCAL_RANK", None)
     try:
         yield
@@ -165,7 +175,10 @@ def make_datasets(spec: Train, world: World) -> dict[str, Any]:
     for split, target in wanted:
         found("data", target, f"train.data.{split}")  # imports, which may take long, side by side
     with first_on_node(world):
-        return {split: checked(built("data", target, f"train.data.{split}"), target, f"train.data.{split}") for split, target in wanted}
+        return {
+            split: checked(built("data", target, f"train.data.{split}"), target, f"train.data.{split}")
+            for split, target in wanted
+        }
 
 
 def checked(dataset: Any, target: Target, field: str) -> Any:
@@ -173,8 +186,10 @@ def checked(dataset: Any, target: Target, field: str) -> Any:
     if isinstance(dataset, IterableDataset) or (hasattr(dataset, "__iter__") and not hasattr(dataset, "__getitem__")):
         return dataset
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise WorkerError(f"{field}: {target.target} gives a {type(dataset).__name__}, which has neither a length and items nor is iterable",
-                          kind="spec")  # fmt: skip
+        kind = type(dataset).__name__
+        raise WorkerError(
+            f"{field}: {target.target} gives a {kind}, which has neither a length and items nor is iterable", kind="spec"
+        )
     if len(dataset) == 0:
         raise WorkerError(f"{field}: {target.target} is empty: there is nothing to learn from or to evaluate", kind="spec")
     return dataset
@@ -187,7 +202,9 @@ def make_loader(dataset: Any, split: str, run: RunDir, job: Job, world: World) -
     reading = Reading(num_workers=workers, prefetch=data.prefetch, pin_memory=pin and world.device.type == "cuda")
     cut = Cut(batch_size=data.batch_size, micro_batch_size=micro_batch_size(job.train, run, world), rank=world.rank,
               world_size=world.world_size)  # fmt: skip
-    augment = [constructed_or_bound("augment", target, f"train.data.augment[{number}]") for number, target in enumerate(data.augment)]
+    augment = [
+        constructed_or_bound("augment", target, f"train.data.augment[{number}]") for number, target in enumerate(data.augment)
+    ]
     fetch = Fetch(dataset, job.seed, world.rank, f"train.data.{split}", augment if training else (), make_collate(data.collate))
     drop_last, limit = training and data.drop_last, job.train.limit_batches
     if not hasattr(dataset, "__len__") or isinstance(dataset, IterableDataset):
@@ -195,8 +212,11 @@ def make_loader(dataset: Any, split: str, run: RunDir, job: Job, world: World) -
     order = Order(len(dataset), job.seed, shuffle=training and data.shuffle)
     epochs = Epochs(order=order, cut=cut, drop_last=drop_last, limit_batches=limit)
     if epochs.steps == 0:
-        raise WorkerError(f"train.data.{split} has {len(dataset)} samples, fewer than a batch of {data.batch_size}, and drop_last leaves "
-                          "the rest out: there is no batch. Write a smaller batch_size, or drop_last: false", kind="spec")  # fmt: skip
+        raise WorkerError(
+            f"train.data.{split} has {len(dataset)} samples, fewer than a batch of {data.batch_size}, and drop_last leaves "
+            "the rest out: there is no batch. Write a smaller batch_size, or drop_last: false",
+            kind="spec",
+        )
     return MapLoader(fetch=fetch, epochs=epochs, reading=reading)
 
 
@@ -213,7 +233,7 @@ def make_collate(target: Target | None) -> Callable[[list[Any]], Any]:
     return default_collate if target is None else constructed_or_bound("collate", target, "train.data.collate")
 
 
-def make_loss(spec: Train, dataset: Any, world: World, model: nn.Module) -> Objective:
+def make_loss(spec: Train, dataset: Any, world: World) -> Objective:
     loss = constructed_or_bound("loss", spec.loss, "train.loss")
     if isinstance(loss, nn.Module):
         loss.to(world.device, torch.float64 if spec.precision == "fp64" else None)
@@ -239,11 +259,3 @@ def make_schedule(spec: Train, per_epoch: int | None) -> Schedule:
         factor=lambda step, total_steps: factor(step, total_steps, **given),
         total_steps=total, warmup_steps=steps(target.warmup) if target.warmup else 0,
     )  # fmt: skip
-
-
-def wrap(accelerator: Accelerator, model: nn.Module) -> nn.Module:
-    with warnings.catch_warnings():
-        # Newer torch renames broadcast_buffers; the new name does not exist in 2.7, and still copies rank 0's buffers at the start.
-        warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
-        wrapped: nn.Module = accelerator.prepare_model(model)
-    return wrapped

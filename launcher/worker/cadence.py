@@ -33,4 +33,6 @@ def cadence(length: Length, *, per_epoch: int | None, total: int | None, field: 
         return Cadence(steps=max(1.0, length.number / 100 * total))
     if length.unit == "epochs" and length.number.is_integer():
         return Cadence(epochs=int(length.number))
-    raise WorkerError(f"{field}: {length} of data whose length is not known: write it in steps, or set train.max_steps", kind="spec")
+    raise WorkerError(
+        f"{field}: {length} of data whose length is not known: write it in steps, or set train.max_steps", kind="spec"
+    )

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-
 from launcher import rank
 from launcher.worker.world import World
 
@@ -44,7 +43,7 @@ def signals_heeded() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def heed(number: int, frame: FrameType | None) -> None:
+def heed(number: int, _frame: FrameType | None) -> None:
     global _signalled
     _signalled = True
     if number == signal.SIGINT:
@@ -93,5 +92,3 @@ class Control:
 
     def saved(self) -> None:
         self.saved_at = time.monotonic()
-
-

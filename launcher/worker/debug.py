@@ -21,10 +21,11 @@ from launcher.spec import Job
 from launcher.worker.build import Training, build, read_job
 from launcher.worker.clock import memory_mb
 from launcher.worker.data.nested import on_device
+from launcher.worker.ddp import call_model
 from launcher.worker.errors import WorkerError
 from launcher.worker.losses import Objective
 from launcher.worker.randomness import STEP, key, seed_default_generators
-from launcher.worker.step import call_model, check_classes
+from launcher.worker.step import check_classes
 from launcher.worker.world import World, choose_device, set_threads
 
 PHASES = ("data", "forward", "backward", "step")
@@ -80,14 +81,18 @@ def post_mortem(error: BaseException) -> int:
 def show(training: Training, steps: int) -> None:
     model = training.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{type(model).__name__}: {parameters:,} parameters on {training.world.device}, {training.train.steps_per_epoch or '?'} steps an epoch")
+    steps_per_epoch = training.train.steps_per_epoch or "?"
+    print(f"{type(model).__name__}: {parameters:,} parameters on {training.world.device}, {steps_per_epoch} steps an epoch")
     print(f"{'step':>4}  {'loss':>10}  {'grad norm':>10}  {'memory':>9}  " + "  ".join(f"{phase:>9}" for phase in PHASES))
     portions = training.train.portions()
     for number in range(steps):
         row = Row()
         one_step(training, portions, number, row)
         times = "  ".join(f"{row.seconds[phase] * 1e3:>6.1f} ms" for phase in PHASES)
-        print(f"{number + 1:>4}  {row.loss:>10.4f}  {row.norm:>10.4f}  {memory_mb(training.world.device):>6.0f} MB  {times}", flush=True)
+        print(
+            f"{number + 1:>4}  {row.loss:>10.4f}  {row.norm:>10.4f}  {memory_mb(training.world.device):>6.0f} MB  {times}",
+            flush=True,
+        )
     sys.stdout.flush()
 
 

@@ -19,9 +19,9 @@ from launcher.worker.build import Training
 from launcher.worker.data.loader import Loader
 from launcher.worker.data.nested import on_device
 from launcher.worker.data.portions import Portion
+from launcher.worker.ddp import call_model
 from launcher.worker.restore import load_model_weights
 from launcher.worker.state import TrainState
-from launcher.worker.step import call_model
 
 
 def evaluate(training: Training, split: str) -> dict[str, float]:

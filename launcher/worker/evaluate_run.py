@@ -26,7 +26,11 @@ def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint:
     load_model_weights(run.checkpoints / str(chosen), training.model)
     values = evaluate(training, split)
     if world.first:
-        print(json.dumps({key: value if math.isfinite(value) else None for key, value in values.items()}) if as_json else table(values))
+        print(
+            json.dumps({key: value if math.isfinite(value) else None for key, value in values.items()})
+            if as_json
+            else table(values)
+        )
     return 0
 
 

@@ -41,7 +41,7 @@ class Feed:
         kept = self.kept_buffers()
         while True:
             try:
-                return take_step(self.training, self.state, portion)
+                return take_step(self.run, self.training, self.state, portion)
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -66,16 +66,22 @@ class Feed:
         world, largest = self.training.world, max(len(ids) for ids in portion.ids)
         if self.training.spec.data.micro_batch_size != "auto":
             raise WorkerError(
-                f"out of memory with a micro-batch of {largest} samples: write train.data.micro_batch_size: auto, or a smaller one "
-                f"(the gradient stays the same). {error}",
+                f"out of memory with a micro-batch of {largest} samples: write train.data.micro_batch_size: auto, or a smaller "
+                f"one (the gradient stays the same). {error}",
                 kind="error",
             ) from error
         if largest <= 1:
-            raise WorkerError(f"out of memory with a micro-batch of a single sample: the model does not fit. {error}", kind="error") from error
+            raise WorkerError(
+                f"out of memory with a micro-batch of a single sample: the model does not fit. {error}", kind="error"
+            ) from error
         size = -(-largest // 2)
         write_json(self.run.micro_batch, {"micro_batch_size": size})
-        norm = "; batch norm's statistics now come from smaller micro-batches" if norms(self.training.model) else ""
-        sentence = f"out of memory with a micro-batch of {largest} samples on rank {world.rank}: going on with {size}, the same gradient{norm}"
+        norm = (
+            ", whose gradient is the same; batch norm's statistics now come from smaller micro-batches"
+            if norms(self.training.model)
+            else ", whose gradient is the same"
+        )
+        sentence = f"out of memory with a micro-batch of {largest} samples on rank {world.rank}: going on with {size}{norm}"
         if world.world_size > 1:
             raise WorkerError(sentence, kind="oom", details={"rank": world.rank, "micro_batch_size": size}) from error
         print(sentence, flush=True)

@@ -1,7 +1,7 @@
 """Losses as means over the whole batch, however it is cut over ranks and micro-steps.
 
-A loss returns the mean over what it is given. The whole batch's mean is the sum of the parts' means, each times its weight, over the
-sum of weights. The weight of a part is its number of samples, or what the loss's `weight(batch)` says. A loss that also has
+A loss returns the mean over what it is given. The whole batch's mean is the sum of the parts' means, each times its weight, over
+the sum of weights. The weight of a part is its number of samples, or what the loss's `weight(batch)` says. A loss that also has
 `total(output, target)`, mean times weight, is asked for that: it is finite where every target of a part is ignored.
 """
 
@@ -46,14 +46,15 @@ class CrossEntropy(nn.Module):
         )
 
     def weight(self, batch: Any) -> Tensor:
-        """What torch's mean divides by: class weights of the targets that count, or the number of targets given as probabilities."""
+        """What torch's mean divides by: class weights of the targets that count, or how many are given as probabilities."""
         target = target_of(batch)
         if target.is_floating_point():
             return torch.tensor(target.numel() / max(1, target.shape[1]), dtype=torch.float64, device=target.device)
-        counted = target != self.ignore_index
+        counted: Tensor = target != self.ignore_index
         if self.class_weights is None:
             return counted.sum(dtype=torch.float64)
-        return self.class_weights[target[counted]].sum(dtype=torch.float64)
+        of_targets: Tensor = self.class_weights[target[counted]]
+        return of_targets.sum(dtype=torch.float64)
 
     def is_plain(self, targets: Tensor) -> bool:
         """Whether every target in a whole data set counts once, so that weights are numbers of samples."""
@@ -75,7 +76,8 @@ def target_of(batch: Any) -> Any:
         if key in batch:
             return batch[key]
     raise WorkerError(
-        f"a built-in loss or metric finds its target under one of {', '.join(TARGET_KEYS)}; the items of the data have {', '.join(batch)}",
+        f"a built-in loss or metric finds its target under one of {', '.join(TARGET_KEYS)}; "
+        f"the items of the data have {', '.join(batch)}",
         kind="spec",
     )
 

@@ -1,7 +1,7 @@
 """What is measured beside the loss: exact over all samples of an evaluation, however they are spread over ranks.
 
-    torchmetrics objects     their states are added up over ranks, counts in float64, and computed once
-    anything else callable   f(outputs, targets) of the whole set, on rank 0: exact for any function, at the price of keeping outputs
+torchmetrics objects     their states are added up over ranks, counts in float64, and computed once
+anything else callable   f(outputs, targets) of the whole set, on rank 0: exact for any function, at the price of keeping outputs
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ def as_number(value: Any, name: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise WorkerError(f"train.metrics: {name} gave {type(value).__name__} {value!r:.100}; a metric gives one number", kind="spec") from error
+        raise WorkerError(
+            f"train.metrics: {name} gave {type(value).__name__} {value!r:.100}; a metric gives one number", kind="spec"
+        ) from error
 
 
 def accuracy() -> Accuracy:

@@ -18,7 +18,9 @@ def activation_layer(name: str) -> nn.Module:
     """Raises WorkerError with the accepted names."""
     found = ACTIVATIONS.get(name) or getattr(nn, name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise WorkerError(f"no activation is called '{name}': write one of {', '.join(ACTIVATIONS)}, or a torch.nn name", kind="spec")
+        raise WorkerError(
+            f"no activation is called '{name}': write one of {', '.join(ACTIVATIONS)}, or a torch.nn name", kind="spec"
+        )
     return found()
 
 
@@ -68,7 +70,10 @@ def mlp(
 def cnn(
     *, in_channels: int, channels: Sequence[int] = (32, 64), num_classes: int, activation: str = "relu", dropout: float = 0.0
 ) -> nn.Sequential:
-    """Convolutions of 3 x 3 with batch norm, each halving the image, then a linear layer: (N, in_channels, H, W) -> (N, num_classes)."""
+    """Convolutions of 3 x 3 with batch norm, each halving the image, then a linear layer.
+
+    (N, in_channels, H, W) -> (N, num_classes).
+    """
 
     def layers() -> Iterator[nn.Module]:
         width = in_channels

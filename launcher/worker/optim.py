@@ -34,7 +34,8 @@ def parameter_groups(model: nn.Module, target: OptimizerTarget) -> list[dict[str
         matching = [(name, left.pop(name)) for name in list(left) if fnmatchcase(name, group.match)]
         if not matching:
             raise WorkerError(
-                f"train.optimizer.groups: '{group.match}' matches no parameter that is left. Parameters: {', '.join(dict(learning))}",
+                f"train.optimizer.groups: '{group.match}' matches no parameter that is left. "
+                f"Parameters: {', '.join(dict(learning))}",
                 kind="spec",
             )
         own = {key: value for key, value in (("lr", group.lr), ("weight_decay", group.weight_decay)) if value is not None}

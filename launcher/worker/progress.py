@@ -28,7 +28,9 @@ class Progress:
             self.say(f"{self.place(step, row)}  {values(row, ('val/', 'test/'))}")
         elif now - self.printed >= PRINT_EVERY_S:
             self.printed = now
-            self.say(f"{self.place(step, row)}  {values(row, ('train/', 'lr'))}  {samples_per_s:.0f} samples/s{self.left(step, now)}")
+            self.say(
+                f"{self.place(step, row)}  {values(row, ('train/', 'lr'))}  {samples_per_s:.0f} samples/s{self.left(step, now)}"
+            )
 
     def place(self, step: int, row: Mapping[str, Any]) -> str:
         total = f"/{self.total_steps}" if self.total_steps else ""

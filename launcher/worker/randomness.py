@@ -43,7 +43,7 @@ def key(*parts: int) -> int:
 def seed_default_generators(value: int) -> None:
     """torch (CPU and, once in use, CUDA), random and numpy. 5 us; torch.manual_seed alone takes 190."""
     torch.default_generator.manual_seed(value)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(value)
     random.seed(value)
     np.random.seed(value)

@@ -12,6 +12,7 @@ from launcher import checkpoints
 from launcher.rundir import RunDir
 from launcher.spec.checkpoint import Best as Monitored
 from launcher.worker.build import Training
+from launcher.worker.checkpoint import Saver
 from launcher.worker.clock import Clock, one_hot
 from launcher.worker.data.portions import Portion
 from launcher.worker.errors import WorkerError
@@ -31,6 +32,7 @@ class Records:
     state: TrainState
     monitored: Monitored | None
     history: History
+    saver: Saver
     progress: Progress
     window: Window = field(default_factory=Window)
     clock: Clock = field(default_factory=Clock)
@@ -44,7 +46,10 @@ class Records:
         self.norm = norm
 
     def settle(self) -> tuple[float, list[list[float]]]:
-        """The loss of all ranks since the last row, and each rank's times. A collective. Raises WorkerError where it is not finite."""
+        """The loss of all ranks since the last row, and each rank's times. A collective.
+
+        Raises WorkerError where it is not finite.
+        """
         world, own = self.training.world, self.clock.own()
         self.window.fold(self.state.sums)
         loss, *times = world.sum([self.state.sums["loss"], *one_hot(own, world)])
@@ -56,7 +61,11 @@ class Records:
         """Writes the step's row; whether the monitored metric has a new best value. The same on all ranks."""
         state, (loss, times) = self.state, settled
         mean = loss / state.sums["weight"] if state.sums["weight"] else math.nan
-        row: dict[str, Any] = {"epoch": epoch(state, self.training.per_epoch), "train/loss": mean, "lr": state.optimizer.param_groups[0]["lr"]}
+        row: dict[str, Any] = {
+            "epoch": epoch(state, self.training.per_epoch),
+            "train/loss": mean,
+            "lr": state.optimizer.param_groups[0]["lr"],
+        }
         if self.norm is not None:
             row["grad_norm"] = self.norm.item()
         row |= values
@@ -90,11 +99,12 @@ class Records:
         bad = [(*each, rank) for rank, each in enumerate(self.training.world.gather(self.window.bad)) if each is not None]
         assert bad, "a loss that is not finite comes from some step"
         step, ids, rank = min(bad, key=lambda each: (each[0], each[2]))
+        self.saver.wait()
         standing = checkpoints.checkpoints(self.run)
-        good = standing[-1].path.name if standing else None
+        good = self.training.world.broadcast(standing[-1].path.name if standing else None)
         shown = ", ".join(map(str, ids[:SHOWN_IDS])) + (f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else "")
         raise WorkerError(
-            f"the training loss became infinite or NaN at step {step} on rank {rank}, on the samples {shown} of train.data.train. "
+            f"the training loss became infinite or NaN at step {step} on rank {rank}, samples {shown} of train.data.train. "
             f"Nothing was saved since; the last good checkpoint is {good or 'none'}. Look at these samples, or write a smaller "
             "train.optimizer.lr, or train.clip_grad_norm",
             kind="nan", details={"step": step, "rank": rank, "samples": ids, "checkpoint": good},

@@ -13,7 +13,7 @@ from typing import Any
 from launcher.worker.errors import WorkerError
 
 
-def constant(step: int, total_steps: int | None) -> float:
+def constant(step: int, total_steps: int | None) -> float:  # noqa: ARG001
     return 1.0
 
 
@@ -25,7 +25,7 @@ def linear(step: int, total_steps: int, *, final: float = 0.0) -> float:
     return 1 + (final - 1) * step / total_steps
 
 
-def step(step: int, total_steps: int | None, *, step_size: int, gamma: float = 0.1) -> float:
+def step(step: int, total_steps: int | None, *, step_size: int, gamma: float = 0.1) -> float:  # noqa: ARG001
     return float(gamma ** (step // step_size))
 
 
@@ -48,7 +48,7 @@ class Schedule:
         except TypeError as error:
             if left is None:
                 raise WorkerError(
-                    f"train.schedule needs to know the number of steps, and the data's length is not known: set max_steps ({error})",
+                    f"train.schedule wants the number of steps, and the data's length is not known: set max_steps ({error})",
                     kind="spec",
                 ) from error
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from launcher.rundir import RunDir
 from launcher.worker.blame import described as error_text
 from launcher.worker.blame import located
 from launcher.worker.build import Training
 from launcher.worker.data.nested import described, on_device, tensors
 from launcher.worker.data.portions import Portion
+from launcher.worker.ddp import call_model, check_all_took_part
 from launcher.worker.errors import WorkerError
 from launcher.worker.losses import CrossEntropy, target_of
 from launcher.worker.randomness import STEP, key, seed_default_generators
@@ -35,10 +37,12 @@ class Loss:
     """Of all ranks' samples."""
 
 
-def take_step(training: Training, state: TrainState, portion: Portion) -> tuple[Loss, Tensor | None]:
+def take_step(run: RunDir, training: Training, state: TrainState, portion: Portion) -> tuple[Loss, Tensor | None]:
     """Changes model, optimizer and scaler; the loss, and the gradient's norm where it is clipped."""
     training.schedule.apply(state.optimizer.param_groups, state.step)
     loss = gradient(training, portion, state.step)
+    if training.world.world_size > 1 and not training.some_unused:
+        check_all_took_part(run, training.parameters, state.step + 1)
     norm = clip(training, state)
     if state.scaler is None:
         state.optimizer.step()
@@ -54,7 +58,7 @@ def gradient(training: Training, portion: Portion, step: int) -> Loss:
     world = training.world
     batches = [on_device(batch, world.device, training.dtype) for batch in portion.micro]
     counts = [len(ids) for ids in portion.ids]
-    with told(training, portion, step, batches[0]):
+    with told(training, step, batches[0]):
         weights, whole = weigh(training, batches, counts, portion.samples)
         total = torch.zeros((), dtype=torch.float64, device=world.device)
         for number, (batch, count, weight) in enumerate(zip(batches, counts, weights, strict=True)):
@@ -70,7 +74,9 @@ def weigh(training: Training, batches: list[Any], counts: list[int], samples: in
     """The weight of each of this rank's micro-batches, and of the whole batch."""
     if training.objective.by_samples:
         return [float(count) for count in counts], float(samples)
-    weights = [training.objective.weight(batch) if count else torch.zeros(()) for batch, count in zip(batches, counts, strict=True)]
+    weights = [
+        training.objective.weight(batch) if count else torch.zeros(()) for batch, count in zip(batches, counts, strict=True)
+    ]
     whole = torch.stack([weight.to(training.world.device, torch.float64) for weight in weights]).sum()
     if training.world.world_size > 1:
         dist.all_reduce(whole)
@@ -93,15 +99,9 @@ def forward_backward(training: Training, batch: Any, weight: Weight | None, whol
     return part.detach()
 
 
-def call_model(model: nn.Module, inputs: tuple[str, ...], batch: Any) -> Any:
-    if isinstance(batch, Mapping):
-        return model(**{name: batch[name] for name in inputs if name in batch})
-    return model(batch[0])
-
-
 def unsynchronized(model: nn.Module) -> AbstractContextManager[None]:
     """Gradients are added up where they are until the last micro-step."""
-    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()  # type: ignore[no-any-return]
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def clip(training: Training, state: TrainState) -> Tensor | None:
@@ -111,10 +111,9 @@ def clip(training: Training, state: TrainState) -> Tensor | None:
         return None
     if state.scaler is not None:
         state.scaler.unscale_(state.optimizer)
-    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     if spec.clip_grad_value is not None:
-        nn.utils.clip_grad_value_(parameters, spec.clip_grad_value)
-    return nn.utils.clip_grad_norm_(parameters, spec.clip_grad_norm) if spec.clip_grad_norm is not None else None
+        nn.utils.clip_grad_value_(training.parameters, spec.clip_grad_value)
+    return nn.utils.clip_grad_norm_(training.parameters, spec.clip_grad_norm) if spec.clip_grad_norm is not None else None
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -124,7 +123,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def told(training: Training, portion: Portion, step: int, batch: Any) -> Iterator[None]:
+def told(training: Training, step: int, batch: Any) -> Iterator[None]:
     """Errors of torch's about what the job put together, before the first step, in the job's terms.
 
     What the user's own code raises, or stands on the way to, goes on as it is.
@@ -154,7 +153,10 @@ def check_classes(training: Training, output: Any, batch: Any) -> None:
     target, classes = target_of(batch), output.shape[1]
     told_as = f"train.data.train gives {described(target)}, and the model's output is {described(output)}"
     if target.is_floating_point() and target.shape != output.shape:
-        raise WorkerError(f"train.loss: cross_entropy wants class indices of int64, or probabilities of the output's shape; {told_as}", kind="spec")
+        raise WorkerError(
+            f"train.loss: cross_entropy wants class indices of int64, or probabilities of the output's shape; {told_as}",
+            kind="spec",
+        )
     if target.is_floating_point():
         return
     if target.dtype not in (torch.int64, torch.uint8):
@@ -162,7 +164,7 @@ def check_classes(training: Training, output: Any, batch: Any) -> None:
     counted = target[target != training.objective.loss.ignore_index]
     if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
         raise WorkerError(
-            f"train.loss: targets from {int(counted.min())} to {int(counted.max())} are outside the {classes} classes of the model's output "
-            f"(0 to {classes - 1}). Write a larger num_classes in train.model, or renumber the targets",
+            f"train.loss: targets from {int(counted.min())} to {int(counted.max())} are outside the {classes} classes of "
+            f"the model's output (0 to {classes - 1}). Write a larger num_classes in train.model, or renumber the targets",
             kind="spec",
         )

@@ -77,7 +77,8 @@ def built(kind: Kind, target: Target, field: str, *before: Any, steps: Callable[
 
 def arguments(target: Target, steps: Callable[[Length], int] | None = None) -> dict[str, Any]:
     return {
-        name: steps(value) if steps is not None and isinstance(value, Length) else value for name, value in target.arguments.items()
+        name: steps(value) if steps is not None and isinstance(value, Length) else value
+        for name, value in target.arguments.items()
     }
 
 

@@ -37,10 +37,12 @@ def train(run: RunDir, job: Job, world: World) -> int:
     history, saver = History(run, world), Saver(run, world, job.checkpoint, job=job)
     history.cut(restore(run, state, world) or 0)
     shown = views.start(run, job, attempt=world.attempt) if world.first else views.Views(None, None)
-    progress = Progress(printing=world.first, total_steps=training.total_steps, epochs=training.spec.epochs, began_at_step=state.step)
-    records = Records(run, training, state, job.checkpoint.keep_best, history, progress)
+    progress = Progress(
+        printing=world.first, total_steps=training.total_steps, epochs=training.spec.epochs, began_at_step=state.step
+    )
+    records = Records(run, training, state, job.checkpoint.keep_best, history, saver, progress)
     due, feed, begun, stopping = dues(job, training), Feed(run, training, state), state.step, False
-    control = Control(world, save_every_s=due.save_every_s, next_step=state.step)
+    control = Control(world, save_every_s=due.save_every_s, next_step=state.step, asked_at_step=state.step)
 
     with signals_heeded():
         while not finished(training, state) and not stopping:

@@ -1,6 +1,7 @@
-"""The training loss since the last row, kept on the device until somebody asks: then added up on the host, in the order of steps.
+"""The training loss since the last row, kept on the device until somebody asks: then added up on the host, in the order of
+steps.
 
-A step that was not finite shows in the sum of all ranks, so that looking for it costs nothing extra; which it was is known by then.
+A step that was not finite shows in the sum of all ranks, so that looking for it costs nothing; which it was is known by then.
 """
 
 from __future__ import annotations
@@ -58,5 +59,5 @@ class Window:
 
 def numbers(weights: list[float | Tensor]) -> list[float]:
     if isinstance(weights[0], Tensor):
-        return torch.stack([torch.as_tensor(weight) for weight in weights]).tolist()  # type: ignore[no-any-return]
+        return torch.stack([torch.as_tensor(weight) for weight in weights]).tolist()
     return [float(weight) for weight in weights]

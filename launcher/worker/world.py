@@ -19,6 +19,7 @@ from launcher.spec import Job
 from launcher.worker.errors import WorkerError
 
 T = TypeVar("T")
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class World:
     local_rank: int = 0
     """Among the ranks of its node."""
     local_world_size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     attempt: int = 1
 
     @property
@@ -42,7 +43,7 @@ class World:
             return values
         total = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(total)
-        return total.tolist()  # type: ignore[no-any-return]
+        return total.tolist()
 
     def gather(self, value: T) -> list[T]:
         """Every rank's value, by rank, on every rank."""
@@ -131,12 +132,13 @@ PREPARING = timedelta(days=1)
 def first_on_node(world: World) -> Iterator[None]:
     """Rank 0 goes through alone, then one rank of each other node, then the rest.
 
-    So what is prepared on a shared disk is prepared once, and on node-local disks once per node, without having to know which it is.
+    So what is prepared on a shared disk is prepared once, and on node-local disks once per node, without knowing which it is.
     """
     if world.world_size == 1:
         yield
         return
     group = dist.new_group(timeout=PREPARING, backend="gloo")
+    assert isinstance(group, dist.ProcessGroup)
     turn = 0 if world.first else 1 if world.local_rank == 0 else 2
     for _ in range(turn):
         dist.barrier(group)

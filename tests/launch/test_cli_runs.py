@@ -87,8 +87,8 @@ def test_status_as_json_has_what_is_promised(by_hand: Any, launch: Any, done: An
     status = launch("status", "--json").json
     promised = {key: status[key] for key in ("id", "name", "state", "reason", "step", "attempts", "backend", "ettr")}
     assert promised == {
-        "id": "20260101-000000-j-aaaa", "name": "j", "state": "done", "reason": None, "step": 24, "attempts": 2, "backend": "local",
-        "ettr": 0.7,  # 20 of the first attempt's 40 seconds, and the second's 50, of 100
+        "id": "20260101-000000-j-aaaa", "name": "j", "state": "done", "reason": None, "step": 24, "attempts": 2,
+        "backend": "local", "ettr": 0.7,  # 20 of the first attempt's 40 seconds, and the second's 50, of 100
     }  # fmt: skip
     assert launch("list", "--json").json == [status]
 
@@ -122,9 +122,9 @@ def test_status_of_a_failed_run_puts_the_root_cause_first(by_hand: Any, launch: 
     reason = f"{sentence}. all 3 restarts since the last progress are used up"
     run = by_hand(ledger=[*done[:6], {**done[-1], "event": "failed", "reason": reason, "exit_code": 1}])
     write_json(run.failure, {
-        "attempt": 1, "node": 0, "host": "here", "rank": 1, "local_rank": 1, "step": 20, "kind": "error", "exception": "RuntimeError",
-        "message": "boom", "where": "train.py:7", "signal": None, "exit_code": 1, "log_tail": ["Traceback", "RuntimeError: boom"],
-        "details": None, "pulses": 20,
+        "attempt": 1, "node": 0, "host": "here", "rank": 1, "local_rank": 1, "step": 20, "kind": "error",
+        "exception": "RuntimeError", "message": "boom", "where": "train.py:7", "signal": None, "exit_code": 1,
+        "log_tail": ["Traceback", "RuntimeError: boom"], "details": None, "pulses": 20,
     })  # fmt: skip
     lines = launch("status").out.splitlines()
     assert lines[:4] == [
@@ -132,6 +132,20 @@ def test_status_of_a_failed_run_puts_the_root_cause_first(by_hand: Any, launch: 
     ]  # fmt: skip
     assert "  not restarted: all 3 restarts since the last progress are used up" in lines
     assert any("launch resume 20260101-000000-j-aaaa" in line for line in lines)
+
+
+def test_an_error_that_is_a_sentence_is_told_without_a_traceback(by_hand: Any, launch: Any, done: Any) -> None:
+    run = by_hand(ledger=[*done[:3], {**done[-1], "event": "failed", "reason": "...", "exit_code": 2}])
+    write_json(run.failure, {
+        "attempt": 1, "node": 0, "host": "here", "rank": 0, "step": None, "kind": "spec", "exit_code": 2,
+        "exception": "WorkerError", "message": "train.model: there is no module 'nets'", "log_tail": ["Traceback"],
+    })  # fmt: skip
+    assert launch("status").out.splitlines()[:3] == [
+        "root cause: rank 0 on node 0 (here) failed before its first step",
+        "  train.model: there is no module 'nets'",
+        "  what to do: the job itself is wrong: mend it and launch it again",
+    ]
+    assert "launch resume" not in launch("status").out
 
 
 def test_list_is_quick_and_newest_first(by_hand: Any, launch: Any, done: Any, project: Path) -> None:

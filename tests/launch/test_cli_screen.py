@@ -147,10 +147,10 @@ def test_evaluations_stay_on_a_terminal(run: RunDir) -> None:
     out = Terminal()
     screen = Screen(run, [0], out)
     begin(run, 1)
-    log(run, 0, "step 1/2  train/loss 1\nstep 2/2  val/loss 0.5\n")
+    log(run, 0, "step 1/2  train/loss 1\nstep 2/2  val/loss 0.5\nlater\n")
     screen()
     screen.close()
-    assert "step 2/2  val/loss 0.5\n" in out.getvalue()
+    assert out.getvalue() == "\r\x1b[Kstep 1/2  train/loss 1\r\x1b[Kstep 2/2  val/loss 0.5\nlater\n"
 
 
 def test_one_rank_has_no_prefix_and_several_have(run: RunDir) -> None:

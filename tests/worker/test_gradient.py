@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from worlds import a_job, in_world, on_ranks, run_of
+from tests.worker.worlds import a_job, in_world, on_ranks, run_of
 
 from launcher.rundir import RunDir
 from launcher.worker.build import Training

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import a_job, on_ranks, run_of, train_run
+from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 from launcher import rank
 from launcher.rundir import RunDir

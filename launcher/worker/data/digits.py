@@ -28,7 +28,7 @@ def digits(*, split: str = "train", size: int = 8, flatten: bool = False, normal
     return TensorDataset(images.flatten(1) if flatten else images, torch.from_numpy(classes[chosen]).long())
 
 
-def members(classes: np.ndarray, split: str) -> np.ndarray:  # type: ignore[type-arg]
+def members(classes: np.ndarray, split: str) -> np.ndarray:
     """Indices of a split, rising: the same share of every class in both."""
     if split == "all":
         return np.arange(len(classes))

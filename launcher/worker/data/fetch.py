@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Subset, TensorDataset, default_collate
@@ -29,10 +30,12 @@ class Fetch:
     dataset: Any
     seed: int
     rank: int
-    field: str
-    """Of the spec, for messages."""
+    place: str
+    """Field of the spec, for messages."""
     augment: Sequence[Transform] = ()
     collate: Callable[[list[Any]], Any] = default_collate
+    stand_in: bool = False
+    """Whether one sample, which the loss then leaves out, stands for a batch of none: for models that take no empty batch."""
     no_samples: Any = field(default=None, init=False)
     tensors: tuple[Tensor, ...] | None = field(init=False)
 
@@ -51,15 +54,19 @@ class Fetch:
 
     def empty(self) -> Any:
         if self.no_samples is None:
-            self.no_samples = emptied(self(0, np_first()))
+            self.no_samples = self.none_of(self(0, np.zeros(1, np.int64)))
         return self.no_samples
+
+    def none_of(self, batch: Any) -> Any:
+        """For a rank without samples, from a batch of one."""
+        return batch if self.stand_in else emptied(batch)
 
     def item(self, epoch: int, sample: int) -> Any:
         seed_default_generators(key(SAMPLE, self.seed, epoch, sample))
         try:
             return self.augmented(self.dataset[sample])
         except Exception as error:
-            raise raised(error, f"sample {sample} of {self.field} (rank {self.rank})") from error
+            raise raised(error, f"sample {sample} of {self.place} (rank {self.rank})") from error
 
     def augmented(self, item: Any) -> Any:
         if not self.augment:
@@ -78,11 +85,7 @@ class Fetch:
         try:
             return self.collate(items)
         except Exception as error:
-            raise raised(error, f"collating {len(items)} samples of {self.field} (rank {self.rank})") from error
-
-
-def np_first() -> Indices:
-    return torch.zeros(1, dtype=torch.int64).numpy()  # type: ignore[no-any-return]
+            raise raised(error, f"collating {len(items)} samples of {self.place} (rank {self.rank})") from error
 
 
 def in_memory(dataset: Any) -> tuple[Tensor, ...] | None:

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from launcher.worker.blame import raised
 from launcher.worker.data.fetch import Fetch
-from launcher.worker.data.nested import emptied
 from launcher.worker.data.portions import Cut, Epochs, Portion
 from launcher.worker.errors import WorkerError
 from launcher.worker.randomness import SAMPLE, key, seed_default_generators
@@ -53,6 +52,10 @@ class MapLoader:
             return self.reading.pinned(map(self.filled, planned))
         return whole(DataLoader(Planned(self), sampler=planned, num_workers=self.reading.num_workers, **loading(self.reading)))
 
+    def some(self, count: int) -> Any:
+        """A batch of the first samples."""
+        return self.fetch(0, self.epochs.order.samples(0, 0, min(count, self.epochs.order.n)))
+
     def planned(self, epoch: int, batch: int) -> Iterator[Portion]:
         while True:
             yield from (self.epochs.portion(epoch, each) for each in range(batch, self.epochs.steps))
@@ -85,6 +88,9 @@ class StreamLoader:
             return self.reading.pinned(self.read(epoch, batch))
         return whole(DataLoader(Streamed(self, epoch, batch), num_workers=1, **loading(self.reading)))
 
+    def some(self, count: int) -> Any:
+        return self.fetch.collated(list(islice(self.items(0), count)))
+
     def read(self, epoch: int, batch: int) -> Iterator[Portion]:
         for number in count(epoch):
             yield from islice(self.one_epoch(number), batch if number == epoch else 0, None)
@@ -97,7 +103,7 @@ class StreamLoader:
                 yield self.portion(epoch, number - 1, waiting, last=False)
             waiting = items
         if waiting is None:
-            raise WorkerError(f"{self.fetch.field} gave no batch in epoch {epoch}: its stream is empty, or shorter than "
+            raise WorkerError(f"{self.fetch.place} gave no batch in epoch {epoch}: its stream is empty, or shorter than "
                               "a batch with drop_last", kind="spec")  # fmt: skip
         yield self.portion(epoch, number, waiting, last=True)
 
@@ -122,18 +128,18 @@ class StreamLoader:
             except StopIteration:
                 return
             except Exception as error:
-                raise raised(error, f"sample {position} of {self.fetch.field} (rank {self.fetch.rank})") from error
+                raise raised(error, f"sample {position} of {self.fetch.place} (rank {self.fetch.rank})") from error
             yield self.fetch.augmented(item)
 
     def portion(self, epoch: int, batch: int, items: list[Any], *, last: bool) -> Portion:
         spans = self.cut.pieces(len(items))
         start = batch * self.cut.batch_size
-        micro = [self.fetch.collated(items[first:stop]) if stop > first else self.no_samples(items) for first, stop in spans]
+        micro = [
+            self.fetch.collated(items[first:stop]) if stop > first else self.fetch.none_of(self.fetch.collated(items[:1]))
+            for first, stop in spans
+        ]
         ids = [np.arange(start + first, start + stop) for first, stop in spans]
         return Portion(epoch=epoch, batch=batch, samples=len(items), last=last, ids=ids, micro=micro)
-
-    def no_samples(self, items: list[Any]) -> Any:
-        return emptied(self.fetch.collated(items[:1]))
 
 
 Loader = MapLoader | StreamLoader

@@ -1,8 +1,8 @@
 """The order of an epoch's samples: a function of (seed, epoch) alone.
 
 Up to 2^20 samples it is torch.randperm. Above, position -> sample is a keyed bijection computed where it is asked for: a Feistel
-network over two halves of the index's bits, walked again where it leads outside (below one more walk on average). It costs no memory
-and starts at any position. Four rounds are visibly biased on small sets; eight are not.
+network over two halves of the index's bits, walked again where it leads outside (less than once more on average). It costs no
+memory and starts at any position. Four rounds are visibly biased on small sets; eight are not.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ class Order:
         if not self.shuffle:
             return np.arange(start, stop)
         size = self.n if self.n <= RANDPERM_MAX else BLOCK
-        parts = [self.block(epoch, first, size)[max(start - first, 0) : stop - first] for first in range(start - start % size, stop, size)]
+        parts = [
+            self.block(epoch, first, size)[max(start - first, 0) : stop - first]
+            for first in range(start - start % size, stop, size)
+        ]
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
 
     def block(self, epoch: int, first: int, size: int) -> Indices:
@@ -91,6 +94,6 @@ class Order:
     def compute(self, epoch: int, first: int, stop: int) -> Indices:
         if self.n <= RANDPERM_MAX:
             generator = torch.Generator().manual_seed(key(ORDER, self.seed, epoch))
-            return torch.randperm(self.n, generator=generator).numpy()  # type: ignore[no-any-return]
+            return torch.randperm(self.n, generator=generator).numpy()
         keys = tuple(hash64(ORDER, self.seed, epoch, number) for number in range(ROUNDS))
         return Feistel(self.n, keys)(np.arange(first, stop))

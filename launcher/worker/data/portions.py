@@ -1,7 +1,7 @@
 """How a global batch is cut: into contiguous, nearly equal shares of ranks, and each share into micro-batches.
 
-Every rank takes the same number of micro-steps, since each is a collective where batch norm is synchronised; on a short last batch
-some ranks then have a micro-batch of no samples.
+Every rank takes the same number of micro-steps, since each is a collective where batch norm is synchronised; on a short last
+batch some ranks then have a micro-batch of no samples.
 """
 
 from __future__ import annotations

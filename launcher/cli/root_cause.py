@@ -1,0 +1,81 @@
+"""One failure for the whole job, as failure.json tells it: who, what, where, the end of its log, and what to do."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from launcher.cli.options import called
+from launcher.cli.terminal import RED, coloured, shown_path
+from launcher.rundir import RunDir
+
+TAIL_LINES = 12
+LONGEST_LINE = 160
+SAYS_IT_ALL = frozenset({"spec", "environment", "nan", "oom"})
+"""Kinds whose message is a sentence for the user: the end of the log and the exit code would add noise."""
+
+ADVICE = {
+    "spec": "the job itself is wrong: mend it and launch it again",
+    "environment": "mend the environment, then: launch resume {run}",
+    "oom": "lower train.data.micro_batch_size in a new run, or spread the batch: launch resume {run} --nodes N",
+    "nan": "a lower rate, train.clip_grad_norm or precision: fp32 may help; launch debug SPEC --anomaly names the operation",
+    "agent": "see what happened to the machine, then: launch resume {run}",
+    "exit": "its log says more: launch logs {run} --ranks {rank}",
+    "error": "mend it, then: launch resume {run}",
+}
+SIGNALS = {
+    "SIGKILL": "often the kernel, out of memory (dmesg tells): fewer num_workers or smaller batches. Then: launch resume {run}",
+    "SIGSEGV": "a crash in native code, of a library or an extension: launch debug SPEC may show where",
+    "SIGBUS": "often a full /dev/shm: fewer num_workers, or a larger one. Then: launch resume {run}",
+    "SIGABRT": "native code gave up; its log says more: launch logs {run} --ranks {rank}",
+}
+
+
+def root_cause(run: RunDir, failure: dict[str, Any], reason: str | None) -> str:
+    """`reason`: the ledger's, which ends with why the run was given up."""
+    lines = [coloured(f"root cause: {who(failure)}", RED), *(f"  {line}" for line in what(failure))]
+    if failure.get("kind") not in SAYS_IT_ALL:
+        lines += [f"  {line}" for line in end_of_log(run, failure)]
+        lines += [f"  not restarted: {why}" for why in why_given_up(failure, reason)]
+    return "\n".join([*lines, f"  what to do: {advice(run, failure)}"])
+
+
+def who(failure: dict[str, Any]) -> str:
+    node = f"node {failure.get('node')} ({failure.get('host')})"
+    who = node if failure.get("rank") is None else f"rank {failure['rank']} on {node}"
+    step = failure.get("step")
+    return f"{who} failed {'before its first step' if step is None else f'at step {step}'}"
+
+
+def what(failure: dict[str, Any]) -> Iterator[str]:
+    kind, message = failure.get("kind"), str(failure.get("message") or "").strip()
+    named = failure.get("exception") if kind not in SAYS_IT_ALL else None
+    yield from ": ".join(part for part in (named, message) if part).splitlines()
+    if failure.get("where"):
+        yield f"at {failure['where']}"
+    if failure.get("signal"):
+        yield f"killed by {failure['signal']}"
+    elif failure.get("exit_code") is not None and kind not in SAYS_IT_ALL:
+        yield f"exit code {failure['exit_code']}"
+
+
+def end_of_log(run: RunDir, failure: dict[str, Any]) -> Iterator[str]:
+    tail, rank = list(failure.get("log_tail") or ())[-TAIL_LINES:], failure.get("rank")
+    if tail and rank is not None:
+        yield f"the end of {shown_path(run.rank_log(failure['attempt'], rank))}:"
+        yield from (f"  | {line[:LONGEST_LINE]}" for line in tail)
+
+
+def why_given_up(failure: dict[str, Any], reason: str | None) -> Iterator[str]:
+    """The ledger's reason without the failure that it begins with."""
+    from launcher.supervisor.cause import Failure
+
+    known = {name: value for name, value in failure.items() if name in Failure.__dataclass_fields__}
+    if why := (reason or "").removeprefix(Failure(**known).sentence()).removeprefix(". "):
+        yield why
+
+
+def advice(run: RunDir, failure: dict[str, Any]) -> str:
+    text = SIGNALS.get(failure.get("signal") or "") or ADVICE.get(failure.get("kind") or "", ADVICE["error"])
+    return text.format(run=shlex.quote(called(run.path)), rank=failure.get("rank"))

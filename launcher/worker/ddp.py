@@ -1,0 +1,102 @@
+"""Gradients over ranks: torch's DistributedDataParallel, the same sums at every step and after every restart.
+
+DDP lays out its buckets anew after its first backward, in the order in which the gradients came. That changes the order of
+summation, so that from 3 ranks on a resumed training would differ from an undisturbed one in the last bits. Here the first layout
+stays. `find_unused_parameters=True` would do it too, but costs a collective per step (a fifth of a 3 ms step), so that it is set only
+where a parameter is not part of the model's output.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from launcher.rundir import RunDir, write_json
+from launcher.worker.data.nested import tensors
+from launcher.worker.errors import WorkerError
+from launcher.worker.world import World
+
+FIRST_THAT_NOTICE = 3
+"""Ranks: a + b is b + a."""
+
+
+class FixedBuckets:
+    """DDP's reducer, less its wish to lay out the buckets anew."""
+
+    def __init__(self, reducer: Any) -> None:
+        self.reducer = reducer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.reducer, name)
+
+    def _rebuild_buckets(self) -> bool:
+        return False
+
+
+def wrap(accelerator: Accelerator, model: nn.Module, world: World, *, some_unused: bool) -> nn.Module:
+    """The model with precision and gradient synchronisation around it."""
+    if world.world_size > 1:
+        accelerator.ddp_handler.find_unused_parameters = some_unused
+    with warnings.catch_warnings():
+        # Newer torch has another name for broadcast_buffers, unknown to 2.7, under which rank 0's are copied at the start.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+        wrapped: nn.Module = accelerator.prepare_model(model)
+    if isinstance(wrapped, DistributedDataParallel) and world.world_size >= FIRST_THAT_NOTICE and not some_unused:
+        wrapped.reducer = FixedBuckets(wrapped.reducer)
+    return wrapped
+
+
+def call_model(model: nn.Module, inputs: tuple[str, ...], batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return model(**{name: batch[name] for name in inputs if name in batch})
+    return model(batch[0])
+
+
+def unused(model: nn.Module, output: Any) -> list[str]:
+    """Names of the parameters that learn and that `output` does not depend on."""
+    reached = set(leaves(tensors(output)))
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad and id(parameter) not in reached]
+
+
+def leaves(outputs: Iterable[Tensor]) -> Iterable[int]:
+    """Identities of the parameters in the graphs of the outputs."""
+    waiting = [output.grad_fn for output in outputs if output.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if hasattr(node, "variable"):
+            yield id(node.variable)
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
+
+
+def check_all_took_part(run: RunDir, parameters: Iterable[nn.Parameter], step: int) -> None:
+    """After a backward that reckoned with all parameters. Raises WorkerError where one had no part: this step's sums are void.
+
+    The next attempt looks for unused parameters at every step.
+    """
+    if any(parameter.grad is None for parameter in parameters):
+        write_json(run.unused_parameters, {"step": step})
+        raise WorkerError(
+            f"at step {step} a parameter of train.model took no part, though at the first step all did. The next attempt goes on from "
+            "the newest checkpoint and looks for such parameters at every step",
+            kind="error",
+        )
+
+
+def kept_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    return [(buffer, buffer.clone()) for buffer in model.buffers()]
+
+
+@torch.no_grad()
+def put_back(kept: list[tuple[Tensor, Tensor]]) -> None:
+    for buffer, value in kept:
+        buffer.copy_(value)

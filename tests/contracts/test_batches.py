@@ -1,0 +1,168 @@
+"""CONTRACTS.md, "Targets, batches and losses"."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from tests.contracts.conftest import LAUNCH, Desk, Job, checkpoints, rows, small, until, weights
+
+EXACT = {"train__precision": "fp64", "train__model": {"target": "mine:Net", "width": 8, "dropout": 0.0}}
+
+
+def train(desk: Desk, job: Job, *options: str) -> Path:
+    outcome = desk.launch(desk.job(job), *options)
+    assert outcome.code == 0, outcome.said
+    return desk.runs()[-1]
+
+
+def seen(desk: Desk) -> list[list[int]]:
+    """The ids that the loss met, a list for each call, over all ranks."""
+    return [json.loads(line) for file in sorted(desk.folder.glob("seen-*")) for line in file.read_text().splitlines()]
+
+
+def test_over_ranks_and_accumulation_and_ragged_batches_it_is_the_mean_over_the_whole_batch(desk: Desk) -> None:
+    """47 samples in batches of 10, micro-batches of 3, of each batch only the samples that the loss's weight counts."""
+    job = small(**EXACT, train__loss={"target": "mine:OnlyFew", "below": 23}, train__max_steps=10, train__data__train__samples=47)
+    whole = train(desk, job)
+    split = train(desk, job, "--set", "resources.procs_per_node=2", "--set", "train.data.micro_batch_size=3")
+    assert [row["train/loss"] for row in rows(split)] == pytest.approx([row["train/loss"] for row in rows(whole)], rel=1e-9)
+    one, other = (load_file(run / "checkpoints" / "step-00000010" / "model.safetensors") for run in (whole, split))
+    assert all(abs(one[name] - other[name]).max() <= 1e-10 for name in one)
+
+
+@pytest.mark.parametrize("kind", ["Numbers", "Stream"])
+def test_map_style_and_iterable_each_sample_once(desk: Desk, kind: str) -> None:
+    """Two epochs of 25 samples in batches of 10 over two ranks."""
+    data = {"target": f"mine:{kind}", "samples": 25}
+    job = small(train__data__train=data, resources__procs_per_node=2, train__max_steps=6, checkpoint__every="6 steps")
+    train(desk, job)
+    met = sorted(number for batch in seen(desk) for number in batch)
+    assert met == sorted([*range(25)] * 2)
+
+
+def test_a_stream_that_is_continued_goes_on_where_it_was(desk: Desk) -> None:
+    desk.write("slow", "")
+    job = small(train__data__train={"target": "mine:Stream", "samples": 300}, train__max_steps=30, checkpoint__every="50%")
+    process = desk.start(LAUNCH, desk.job(job))
+    until(lambda: desk.runs() and len(rows(desk.run())) > 2)
+    process.terminate()
+    assert process.wait(60) == 75, desk.screen()
+    (desk.folder / "slow").unlink()
+    outcome = desk.launch("resume", "last", "--set", "resources.procs_per_node=2")
+    assert outcome.code == 0, outcome.said
+    assert sorted(number for batch in seen(desk) for number in batch) == [*range(300)]
+
+
+def test_drop_last_leaves_the_ragged_batch_out(desk: Desk) -> None:
+    job = small(train__data__train__samples=25, train__data__drop_last=True, train__max_steps=None, train__epochs=2, checkpoint__every="1 epoch")
+    run = train(desk, job)
+    assert [len(batch) for batch in seen(desk)] == [10] * 4
+    assert rows(run)[-1]["step"] == 4
+
+
+def test_without_shuffle_the_order_is_the_data_sets(desk: Desk) -> None:
+    train(desk, small(train__data__shuffle=False, train__max_steps=5))
+    assert [number for batch in seen(desk) for number in batch] == [*range(50)]
+
+
+def test_an_item_may_be_a_pair_and_a_data_target_a_function(desk: Desk) -> None:
+    run = train(desk, small(train__data__train={"target": "mine:pairs", "samples": 50}, train__loss="cross_entropy"))
+    assert rows(run)[-1]["step"] == 12
+
+
+def test_for_a_loss_a_class_is_constructed_and_a_function_is_bound(desk: Desk) -> None:
+    one = train(desk, small(train__loss={"target": "mine:Scaled", "times": 2.0}, train__max_steps=3))
+    other = train(desk, small(train__loss={"target": "mine:scaled_loss", "times": 2.0}, train__max_steps=3))
+    assert rows(one) == rows(other)
+    assert weights(one) == weights(other)
+
+
+def test_optimizer_collate_schedule_and_metric_of_the_users_own(desk: Desk) -> None:
+    desk.write("more.py", METRIC)
+    job = small(
+        train__optimizer={"target": "mine:optimizer", "rate": 0.5},
+        train__schedule={"target": "mine:falling", "floor": 0.25},
+        train__data__collate={"target": "mine:shifted", "by": 1.0},
+        train__data__val={"target": "mine:Numbers", "samples": 20},
+        train__metrics=[{"target": "more:Share", "of": 0}],
+        train__max_steps=8,
+    )
+    told = rows(train(desk, job))
+    factors = [row["lr"] / 0.5 for row in told]
+    assert factors in ([pytest.approx([max(0.25, 1 - (step - by) / 8) for step in range(1, 9)]) for by in (0, 1)])
+    key = next(key for key in told[-1] if key.startswith("val/") and key != "val/loss")
+    assert "share" in key.lower()
+    assert 0 <= told[-1][key] <= 1
+
+
+METRIC = """
+import torch
+from torchmetrics import Metric
+
+
+class Share(Metric):
+    def __init__(self, of):
+        super().__init__()
+        self.of = of
+        self.add_state("hits", default=torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("all", default=torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, output, target):
+        self.hits += (output.argmax(1) == self.of).sum()
+        self.all += len(output)
+
+    def compute(self):
+        return self.hits / self.all
+"""
+
+
+def steps(run: Path) -> list[int]:
+    return [row["step"] for row in rows(run)]
+
+
+CHECKPOINTS: dict[str, tuple[Any, list[int]]] = {
+    "steps": ("4 steps", [4, 8, 12]),
+    "epochs": ("1 epoch", [5, 10, 12]),
+    "%": ("50%", [6, 12]),
+    "duration": ("1h", [12]),
+    "short duration": ("1s", []),
+}
+
+
+@pytest.mark.parametrize("unit", CHECKPOINTS)
+def test_checkpoint_every(desk: Desk, unit: str) -> None:
+    every, expected = CHECKPOINTS[unit]
+    job = small(checkpoint={"every": every, "keep_last": 20}, train__max_steps=12)
+    if not expected:
+        job["train"]["max_steps"] = 25
+        desk.write("slow", "")
+    found = [int(name.removeprefix("step-")) for name in checkpoints(train(desk, job))]
+    assert found == expected or (not expected and len(found) in (2, 3, 4))
+
+
+def test_keep_last_keeps_so_many(desk: Desk) -> None:
+    run = train(desk, small(checkpoint={"every": "2 steps", "keep_last": 3}, train__max_steps=11))
+    assert checkpoints(run) == ["step-00000008", "step-00000010", "step-00000011"]
+
+
+def test_log_every_and_evaluate_every_and_limit_batches_and_epochs(desk: Desk) -> None:
+    """Five batches an epoch, of which three are taken."""
+    val = {"target": "mine:Numbers", "samples": 40}
+    job = small(train__max_steps=None, train__epochs=4, train__limit_batches=3, train__data__val=val, train__evaluate_every="2 epochs",
+                log__every="25%", log__tensorboard=False)  # fmt: skip
+    run = train(desk, job)
+    assert steps(run) == [3, 6, 9, 12]
+    assert [row["step"] for row in rows(run) if "val/loss" in row] == [6, 12]
+    assert rows(run)[-1]["epoch"] == pytest.approx(4)
+
+
+def test_clipping_and_weightless_steps(desk: Desk) -> None:
+    """With gradients clipped to nothing, the weights stay where they were."""
+    run = train(desk, small(train__clip_grad_value=1e-30, train__optimizer={"target": "sgd", "lr": 1e-3}, checkpoint={"every": "1 steps", "keep_last": 9},
+                            train__max_steps=3))  # fmt: skip
+    first, last = (load_file(run / "checkpoints" / f"step-0000000{step}" / "model.safetensors") for step in (1, 3))
+    assert all((first[name] == last[name]).all() for name in first)

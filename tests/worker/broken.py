@@ -1,0 +1,3 @@
+"""A user's module with a mistake in it."""
+
+nonsense  # noqa: B018, F821

@@ -1,0 +1,129 @@
+"""What ends a training, told so that somebody can mend it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.worker.worlds import a_job, on_ranks, run_of, train_run
+
+from launcher.rundir import RunDir, read_json
+from launcher.worker import step
+from launcher.worker.errors import WorkerError
+
+NOISY = {"model": {"target": "mlp", "in_features": 6, "out_features": 5}}
+
+
+def error_of(run: RunDir) -> WorkerError | int:
+    try:
+        return train_run(run)
+    except WorkerError as error:
+        return error
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_loss_that_is_no_number_stops_all_ranks_before_anything_is_saved(tmp_path: Path, world_size: int) -> None:
+    described = a_job(**NOISY, data={"train": "sets:Spoilt", "batch_size": 10, "shuffle": False}, max_steps=9)
+    described |= {"checkpoint": {"every": "1 steps"}, "log": {"every": "5 steps", "plots": False}}
+    run = run_of(tmp_path / "run", described)
+    for error in on_ranks(world_size, error_of, run):
+        assert error.kind == "nan"
+        assert error.details["step"] == 2
+        assert error.details["rank"] == 0
+        assert 11 in error.details["samples"]
+        assert error.details["checkpoint"] == "step-00000001"
+        assert "step 2 on rank 0" in str(error)
+    assert [path.name for path in run.checkpoints.glob("step-*")] == ["step-00000001"]
+
+
+def out_of_memory_above(run: RunDir, most: int) -> Any:
+    """Trains where a micro-batch of more than `most` samples does not fit."""
+    forward = step.call_model
+
+    def limited(model: Any, inputs: Any, batch: Any) -> Any:
+        if model.training and len(batch[0]) > most:
+            forward(model, inputs, batch)  # batch norm has already counted when memory runs out
+            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+        return forward(model, inputs, batch)
+
+    step.call_model = limited
+    return error_of(run)
+
+
+def final_weights(run: RunDir) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(max(run.checkpoints.glob("step-*")) / "model.safetensors")
+
+
+def test_one_rank_halves_its_micro_batch_and_does_the_step_anew(tmp_path: Path) -> None:
+    described = a_job(model={"target": "mlp", "in_features": 64, "out_features": 10}, precision="fp64")
+    plain, tight = (run_of(tmp_path / name, described) for name in ("plain", "tight"))
+    assert on_ranks(1, train_run, plain) == [0]
+    assert on_ranks(1, out_of_memory_above, tight, 30) == [0]
+    assert read_json(tight.micro_batch) == {"micro_batch_size": 25}
+    for name, tensor in final_weights(plain).items():
+        torch.testing.assert_close(final_weights(tight)[name], tensor, rtol=0, atol=1e-12)
+
+
+def test_halving_leaves_batch_norm_as_if_only_the_smaller_batches_had_been(tmp_path: Path) -> None:
+    model = {"target": "mlp", "in_features": 64, "out_features": 10, "batch_norm": True}
+    tight = run_of(tmp_path / "tight", a_job(model=model))
+    data = a_job()["train"]["data"] | {"micro_batch_size": 25}
+    plain = run_of(tmp_path / "plain", a_job(model=model, data=data))
+    assert on_ranks(1, out_of_memory_above, tight, 30) == [0]
+    assert on_ranks(1, train_run, plain) == [0]
+    assert all(tensor.equal(final_weights(tight)[name]) for name, tensor in final_weights(plain).items())
+
+
+def test_several_ranks_leave_the_halved_micro_batch_for_the_next_attempt(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", a_job())
+    errors = on_ranks(2, out_of_memory_above, run, 30)
+    assert {error.kind for error in errors} == {"oom"}
+    assert read_json(run.micro_batch) == {"micro_batch_size": 25}
+    assert on_ranks(2, out_of_memory_above, run, 30) == [0, 0]
+
+
+DIGITS = {"target": "digits", "flatten": True}
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"model": "no_such_pkg.nets:Net"}, "train.model: there is no module 'no_such_pkg'"),
+    ({"model": "sets:OfFeature"}, "train.model: sets has no 'OfFeature'. Did you mean 'OfFeatures'?"),
+    ({"model": {"target": "sets:OfFeatures", "width": 3}}, "takes no arguments"),
+    ({"model": "sets:weighted_mean"}, "train.model (sets:weighted_mean)"),
+    ({"model": {"target": "mlp", "in_features": 64, "out_features": 5}}, "targets from 0 to 9 are outside the 5 classes"),
+    ({"model": {"target": "mlp", "in_features": 63, "out_features": 10}}, "does not go through train.model (mlp)"),
+    ({"loss": "mse"}, "train.loss (mse)"),
+    ({"data": {"train": {"target": "sets:numbers", "samples": 9, "features": 64}, "batch_size": 4}}, "cross_entropy wants class indices"),
+    ({"data": {"train": {"target": "fake_data", "samples": 1}, "batch_size": 4, "drop_last": True}}, "drop_last: false"),
+    ({"data": {"train": {"target": "sets:Noisy", "samples": 0}, "batch_size": 4}}, "is empty"),
+    ({"data": {"train": "sets:Stream", "batch_size": 4}, "schedule": {"target": "step", "step_size": "10%"}, "epochs": 2, "max_steps": None},
+     "train.schedule: 10% needs a run of known length"),
+    ({"precision": "fp16"}, "fp16 needs a GPU"),
+    ({"optimizer": {"target": "sgd", "lr": 0.1, "groups": [{"match": "head.*", "lr": 1.0}]}}, "'head.*' matches no parameter"),
+    ({"model": "broken:Net"}, "train.model: broken does not import: NameError"),
+]  # fmt: skip
+
+
+def errors_of(runs: list[RunDir]) -> list[tuple[str, str, dict[str, Any]]]:
+    found = [error_of(run) for run in runs]
+    return [(error.kind, str(error), error.details) if isinstance(error, WorkerError) else ("", "trained", {}) for error in found]
+
+
+def test_mistakes_in_a_job_are_told_before_the_first_step(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path / str(number), a_job(**{key: value for key, value in train.items()})) for number, (train, _) in enumerate(MISTAKES)]
+    (found,) = on_ranks(1, errors_of, runs)
+    for (kind, message, details), (_, words) in zip(found, MISTAKES, strict=True):
+        assert words in message
+        assert kind == "spec", message
+    assert found[-1][2]["where"].endswith("broken.py:3")
+
+
+def test_rows_have_what_a_function_of_the_step_has_and_no_more(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", a_job(clip_grad_norm=1.0) | {"log": {"every": "2 steps", "plots": False}})
+    assert on_ranks(1, train_run, run) == [0]
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 5]
+    assert set(rows[0]) == {"step", "epoch", "train/loss", "lr", "grad_norm"}
