@@ -16,6 +16,9 @@ from launcher.rundir import RunDir
 PROGRESS = re.compile(r"step \d+(/\d+)?\b")
 EVALUATED = re.compile(r"\b(val|test)/")
 """A progress line that stays on screen."""
+TRACEBACK = re.compile(r"^(\[rank\d+\]: )?Traceback \(most recent call last\):")
+HOLD_TRACEBACK_S = 2.0
+"""A rank's traceback waits so long for the root cause: where that is another rank's, it is an echo, and stays in the log."""
 PLAIN_EVERY_S = 10.0
 """Without a terminal a progress line is shown at most so often: the rank's log has them all."""
 
@@ -71,6 +74,11 @@ class Screen:
         self.ledger = Tail(run.events, from_end=True)
         self.fold = Fold(len(self.ranks))
         self.logs: dict[int, Tail] = {}
+        self.held: dict[int, list[str]] = {}
+        """By rank: a traceback, and what came after it."""
+        self.held_since = 0.0
+        self.blamed: int | None = None
+        """The rank that the newest failure began with."""
         self.why: str | None = None
         """The newest failure, told once it is known that another attempt follows."""
         if attempt is not None:
@@ -96,7 +104,7 @@ class Screen:
                 elif entry["attempt"] > 1:
                     self.say(f"attempt {entry['attempt']} begins")
             case "failure":
-                self.why = reason
+                self.why, self.blamed = reason, entry.get("rank")
             case "stopping":
                 again = "" if "at once" in str(reason) else " (once more ends it at once)"
                 self.say(f"{reason}{again}")
@@ -107,6 +115,7 @@ class Screen:
 
     def follow(self, attempt: int) -> None:
         self.logs = {rank: Tail(self.run.rank_log(attempt, rank)) for rank in self.ranks}
+        self.blamed = None
 
     def show_output(self) -> None:
         now = time.monotonic()
@@ -114,24 +123,43 @@ class Screen:
             self.show(rank, log.lines(), now)
             if self.writer.terminal and (bar := log.live):
                 self.writer.progress(self.prefixed(rank, bar))
+        if now - self.held_since > HOLD_TRACEBACK_S:
+            self.release(now)
         for line in self.fold.due(now):
             self.writer.line(line)
+
+    def release(self, now: float) -> None:
+        """Shows the tracebacks that were held back, but for the echoes of another rank's failure."""
+        for rank, lines in self.held.items():
+            if self.blamed in (None, rank):
+                for line in lines:
+                    self.show_line(rank, line, now)
+        self.held.clear()
 
     def finish_output(self) -> None:
         for rank, log in self.logs.items():
             self.show(rank, log.rest(), time.monotonic())
+        self.release(time.monotonic())
         for line in self.fold.rest():
             self.writer.line(line)
 
     def show(self, rank: int, lines: Iterable[str], now: float) -> None:
         for line in lines:
-            if PROGRESS.match(line):
-                tell = self.writer.supersede if EVALUATED.search(line) else self.writer.progress
-                tell(self.prefixed(rank, line))
-            elif len(self.ranks) == 1:
-                self.writer.line(line)
+            if rank in self.held:
+                self.held[rank].append(line)
+            elif TRACEBACK.match(line):
+                self.held[rank], self.held_since = [line], now
             else:
-                self.fold.add(rank, line, now)
+                self.show_line(rank, line, now)
+
+    def show_line(self, rank: int, line: str, now: float) -> None:
+        if PROGRESS.match(line):
+            tell = self.writer.supersede if EVALUATED.search(line) else self.writer.progress
+            tell(self.prefixed(rank, line))
+        elif len(self.ranks) == 1:
+            self.writer.line(line)
+        else:
+            self.fold.add(rank, line, now)
 
     def prefixed(self, rank: int, line: str) -> str:
         return line if len(self.ranks) == 1 else f"{named([rank])} | {line}"

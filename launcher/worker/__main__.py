@@ -84,15 +84,14 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def shown(error: Exception) -> int:
-    """Prints what went wrong, as a sentence where it is known; the exit code."""
+def print_error(error: BaseException) -> None:
+    """As a sentence where it is known what went wrong, else with its traceback."""
     if not isinstance(error, WorkerError):
         traceback.print_exception(error)
-        return 1
+        return
     if error.kind == "error" and error.__cause__ is not None:
         traceback.print_exception(error.__cause__)
     print(f"error: {error}", file=sys.stderr)
-    return EXIT_CODES.get(error.kind, 1)
 
 
 if __name__ == "__main__":
@@ -102,8 +101,11 @@ if __name__ == "__main__":
         code = main(sys.argv[1:])
     except Exception as error:
         if supervised():
+            # The agent reports what is raised, and shows it by this hook.
+            sys.excepthook = lambda _kind, raised, _trace: print_error(raised)
             raise
-        leave(shown(error))
+        print_error(error)
+        leave(EXIT_CODES.get(error.kind, 1) if isinstance(error, WorkerError) else 1)
     if supervised():
         sys.exit(code)
     atexit._run_exitfuncs()

@@ -112,7 +112,8 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     trial = try_out(run, model, inputs, loaders["train"], world, dtype)
     loaders["train"].fetch.stand_in = not trial.takes_no_samples
     return Training(
-        world=world, seed=job.seed, spec=spec, accelerator=accelerator, model=model, wrapped=wrap(accelerator, model, world, some_unused=trial.some_unused),
+        world=world, seed=job.seed, spec=spec, accelerator=accelerator, model=model,
+        wrapped=wrap(accelerator, model, world, some_unused=trial.some_unused),
         some_unused=trial.some_unused,
         parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
         dtype=dtype, objective=objective, optimizer=optimizer,

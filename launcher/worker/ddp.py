@@ -2,8 +2,8 @@
 
 DDP lays out its buckets anew after its first backward, in the order in which the gradients came. That changes the order of
 summation, so that from 3 ranks on a resumed training would differ from an undisturbed one in the last bits. Here the first layout
-stays. `find_unused_parameters=True` would do it too, but costs a collective per step (a fifth of a 3 ms step), so that it is set only
-where a parameter is not part of the model's output.
+stays. `find_unused_parameters=True` would do it too, but costs a collective per step (a fifth of a 3 ms step), so that it is
+set only where a parameter is not part of the model's output.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def wrap(accelerator: Accelerator, model: nn.Module, world: World, *, some_unuse
         warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
         wrapped: nn.Module = accelerator.prepare_model(model)
     if isinstance(wrapped, DistributedDataParallel) and world.world_size >= FIRST_THAT_NOTICE and not some_unused:
-        wrapped.reducer = FixedBuckets(wrapped.reducer)
+        wrapped.reducer = FixedBuckets(wrapped.reducer)  # type: ignore[assignment]
     return wrapped
 
 
@@ -86,8 +86,8 @@ def check_all_took_part(run: RunDir, parameters: Iterable[nn.Parameter], step: i
     if any(parameter.grad is None for parameter in parameters):
         write_json(run.unused_parameters, {"step": step})
         raise WorkerError(
-            f"at step {step} a parameter of train.model took no part, though at the first step all did. The next attempt goes on from "
-            "the newest checkpoint and looks for such parameters at every step",
+            f"at step {step} a parameter of train.model took no part, though at first all did. The next attempt goes on from the "
+            "newest checkpoint and looks for such parameters at every step",
             kind="error",
         )
 

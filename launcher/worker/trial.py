@@ -1,5 +1,7 @@
-"""What several ranks have to know of a model before its gradients are synchronised, found out with two samples: whether its output
-depends on every parameter, and whether it takes a batch of no samples."""
+"""What several ranks have to know of a model before its gradients are synchronised, found out with two samples.
+
+Whether its output depends on every parameter, and whether it takes a batch of no samples.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ class Trial:
 def try_out(
     run: RunDir, model: nn.Module, inputs: tuple[str, ...], loader: Loader, world: World, dtype: torch.dtype | None
 ) -> Trial:
-    """A collective with one answer for all ranks; the model is left as it was. Errors are left to the first step, which tells them."""
+    """A collective with one answer for all ranks; the model is left as it was. Errors are left to the first step to tell."""
     if world.world_size == 1:
         return Trial()
     kept = kept_buffers(model)
@@ -52,7 +54,8 @@ def run_forward(model: nn.Module, inputs: tuple[str, ...], batch: Any) -> Any:
 def backward_of_no_samples(model: nn.Module, inputs: tuple[str, ...], batch: Any) -> bool:
     """Whether it works: InstanceNorm and PixelShuffle's backward do not."""
     try:
-        torch.autograd.backward(sum(tensor.sum() for tensor in tensors(call_model(model, inputs, batch))))
+        sums = [tensor.sum() for tensor in tensors(call_model(model, inputs, batch))]
+        torch.stack(sums).sum().backward()  # type: ignore[no-untyped-call]
     except Exception:
         return False
     return True

@@ -233,3 +233,26 @@ def test_two_ranks_progress_bars_do_not_flood_a_file(run: RunDir) -> None:
     screen()
     screen.close()
     assert out.getvalue() == "100%\n"
+
+
+@pytest.mark.parametrize(("blamed", "shown"), [(1, False), (0, True)])
+def test_a_traceback_that_only_echoes_another_rank_stays_in_the_log(run: RunDir, blamed: int, shown: bool) -> None:
+    out = io.StringIO()
+    screen = Screen(run, [0], out, attempt=1)
+    log(run, 0, "working\n[rank0]: Traceback (most recent call last):\n[rank0]: RuntimeError: Connection closed by peer\n")
+    screen()
+    assert out.getvalue() == "working\n"
+    record(run, "failure", attempt=1, rank=blamed, reason="why")
+    screen()
+    screen.close()
+    assert ("Connection closed" in out.getvalue()) is shown
+
+
+def test_a_traceback_that_ends_nothing_is_shown_after_a_moment(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    screen = Screen(run, [0], out, attempt=1)
+    log(run, 0, "Traceback (most recent call last):\nValueError: caught and printed\ngoing on\n")
+    screen()
+    monkeypatch.setattr(screens, "HOLD_TRACEBACK_S", 0.0)
+    screen()
+    assert out.getvalue().endswith("ValueError: caught and printed\ngoing on\n")
