@@ -81,11 +81,16 @@ def fold(entries: Iterable[dict[str, Any]]) -> Summary:
 
 
 def summarize(run: RunDir) -> Summary:
-    """The run as it is now: a live state without a living supervisor is `stopped`, with the reason."""
+    """The run as it is now: a live state without a living supervisor is `stopped`, with the reason.
+
+    Under plain torchrun there never was one: trained to the end is done.
+    """
     from dataclasses import replace
 
     summary = fold(json_lines(run.events))
     if summary.state in LIVE and owner(run) is None:
+        if summary.times[-1][0] == "trained":
+            return replace(summary, state="done")
         return replace(summary, state="stopped", reason="its supervisor died (stale lock): continue with launch resume")
     return summary
 

@@ -85,15 +85,15 @@ def root_cause(run: RunDir, attempt: int, exits: Sequence[Mapping[str, Any]], ho
 
 def failure_of(run: RunDir, attempt: int, message: Mapping[str, Any], hosts: Mapping[int, str]) -> Failure:
     rank, code = message["rank"], message["code"]
-    logs = message.get("log_attempt", attempt)  # torchrun's own restarts log as attempts of their own
-    told = (read_json(run.rank_error(logs, rank)) or {}) if code > 0 else {}
+    attempt = message.get("log_attempt", attempt)  # torchrun's own restarts are attempts of their own
+    told = (read_json(run.rank_error(attempt, rank)) or {}) if code > 0 else {}
     step = told.get("step") if told.get("step") is not None else message.get("step")
     kind: Kind = "signal" if code < 0 else "agent" if code == FORK_SERVER_DIED else told.get("kind", "exit")
     return Failure(
         attempt=attempt, node=message["agent"], host=hosts.get(message["agent"]), rank=rank, local_rank=message.get("local_rank"),
         step=step, kind=kind, exception=told.get("exception"), message=told.get("message"), where=told.get("where"),
         signal=signal_name(-code) if code < 0 else None, exit_code=code if code >= 0 else None,
-        log_tail=log_tail(run.rank_log(logs, rank)), details=told.get("details"), pulses=message.get("pulses", 0),
+        log_tail=log_tail(run.rank_log(attempt, rank)), details=told.get("details"), pulses=message.get("pulses", 0),
     )  # fmt: skip
 
 

@@ -95,8 +95,6 @@ def print_error(error: BaseException) -> None:
 
 
 if __name__ == "__main__":
-    # DDP's advice at the first step, to leave out what keeps resumed trainings of 3 and more ranks the same.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         code = main(sys.argv[1:])
     except Exception as error:

@@ -25,7 +25,7 @@ from launcher.worker.ddp import call_model
 from launcher.worker.errors import WorkerError
 from launcher.worker.losses import Objective
 from launcher.worker.randomness import STEP, key, seed_default_generators
-from launcher.worker.step import check_classes
+from launcher.worker.step import backward, check_classes
 from launcher.worker.world import World, choose_device, set_threads
 
 PHASES = ("data", "forward", "backward", "step")
@@ -112,7 +112,7 @@ def one_step(training: Training, portions: Iterator, number: int, row: Row) -> N
             losses.append(objective.total(output, batch, each))
     loss = torch.stack(losses).sum() / sum(weights)
     with row.timed("backward", device):
-        training.accelerator.backward(loss)
+        backward(training, loss)
     with row.timed("step", device):
         row.norm = finish(training)
     row.loss = loss.item()

@@ -31,8 +31,8 @@ Weight = float | Tensor
 class Loss:
     """Of one optimizer step. Tensors stay on their device: nothing here waits for it."""
 
-    total: Tensor
-    """Sum over this rank's samples, times the loss's weights."""
+    parts: list[tuple[Tensor, float]]
+    """Of this rank's micro-batches: a mean and its weight, which multiply to a sum over samples."""
     weight: Weight
     """Of all ranks' samples."""
 
@@ -56,47 +56,62 @@ def take_step(run: RunDir, training: Training, state: TrainState, portion: Porti
 def gradient(training: Training, portion: Portion, step: int) -> Loss:
     """Adds the gradient of the batch's mean loss to the parameters."""
     world = training.world
-    batches = [on_device(batch, world.device, training.dtype) for batch in portion.micro]
-    counts = [len(ids) for ids in portion.ids]
+    batches, counts = portion.micro, [len(ids) for ids in portion.ids]
     with told(training, step, batches[0]):
         weights, whole = weigh(training, batches, counts, portion.samples)
-        total = torch.zeros((), dtype=torch.float64, device=world.device)
-        for number, (batch, count, weight) in enumerate(zip(batches, counts, weights, strict=True)):
+        parts = []
+        for number, (on_host, weight) in enumerate(zip(batches, weights, strict=True)):
+            batch = on_device(on_host, world.device, training.dtype)
             seed_default_generators(key(STEP, training.seed, step, number, world.rank))
             with nullcontext() if number + 1 == len(batches) else unsynchronized(training.wrapped):
-                part = forward_backward(training, batch, weight if count else None, whole, first=step == 0)
-            if part is not None:
-                total += part
-    return Loss(total=total, weight=whole)
+                if counts[number]:
+                    parts.append(forward_backward(training, batch, weight, whole, first=step == 0))
+                else:
+                    without_samples(training, batch)
+    return Loss(parts=parts, weight=whole)
 
 
 def weigh(training: Training, batches: list[Any], counts: list[int], samples: int) -> tuple[list[Weight], Weight]:
     """The weight of each of this rank's micro-batches, and of the whole batch."""
     if training.objective.by_samples:
         return [float(count) for count in counts], float(samples)
+    device = training.world.device
     weights = [
-        training.objective.weight(batch) if count else torch.zeros(()) for batch, count in zip(batches, counts, strict=True)
+        training.objective.weight(on_device(batch, device, training.dtype)) if count else torch.zeros((), dtype=torch.float64)
+        for batch, count in zip(batches, counts, strict=True)
     ]
-    whole = torch.stack([weight.to(training.world.device, torch.float64) for weight in weights]).sum()
+    whole = torch.stack([weight.to(device) for weight in weights]).sum()
     if training.world.world_size > 1:
         dist.all_reduce(whole)
     return list(weights), whole
 
 
-def forward_backward(training: Training, batch: Any, weight: Weight | None, whole: Weight, *, first: bool) -> Tensor | None:
-    """Adds one micro-batch's part of the gradient; its loss times its weight. `weight` is None where it has no samples."""
+def forward_backward(training: Training, batch: Any, weight: Weight, whole: Weight, *, first: bool) -> tuple[Tensor, float]:
+    """Adds one micro-batch's part of the gradient; its loss."""
     output = call_model(training.wrapped, training.inputs, batch)
-    ranks = training.world.world_size
-    if weight is None:
-        # Every rank goes through the model and back the same number of times; of no samples the gradient is zero.
-        training.accelerator.backward(sum(tensor.sum() for tensor in tensors(output)) * 0.0)
-        return None
     if first:
         check_classes(training, output, batch)
-    part = training.objective.total(output, batch, weight)
-    # DDP averages over ranks, where the parts are to be added.
-    training.accelerator.backward(part * (ranks / whole))
-    return part.detach()
+    ranks = training.world.world_size  # DDP averages over ranks, where the parts are to be added
+    if isinstance(weight, Tensor):
+        total = training.objective.total(output, batch, weight)
+        backward(training, total * (ranks / whole))
+        return total.detach(), 1.0
+    mean = training.objective.mean(output, batch)
+    share = weight * ranks / whole
+    backward(training, mean if share == 1.0 else mean * share)
+    return mean.detach(), weight
+
+
+def without_samples(training: Training, batch: Any) -> None:
+    """Every rank goes through the model and back as often as the others; of no samples the gradient is zero."""
+    output = call_model(training.wrapped, training.inputs, batch)
+    backward(training, torch.stack([tensor.sum() for tensor in tensors(output)]).sum() * 0.0)
+
+
+def backward(training: Training, loss: Tensor) -> None:
+    # Not accelerate's, which divides by a number of accumulation steps that is right for full windows of equal batches alone.
+    scaler = training.accelerator.scaler
+    (loss if scaler is None else scaler.scale(loss)).backward()
 
 
 def unsynchronized(model: nn.Module) -> AbstractContextManager[None]:

@@ -7,6 +7,7 @@ A step that was not finite shows in the sum of all ranks, so that looking for it
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -47,9 +48,10 @@ class Window:
         """Adds what waits to `sums`. Waits for the device."""
         if not self.steps:
             return
-        totals = torch.stack([loss.total for _, loss, _ in self.steps]).tolist()
+        means = iter(numbers([mean for _, loss, _ in self.steps for mean, _ in loss.parts]))
         weights = numbers([loss.weight for _, loss, _ in self.steps])
-        for (step, _, ids), total, weight in zip(self.steps, totals, weights, strict=True):
+        for (step, loss, ids), weight in zip(self.steps, weights, strict=True):
+            total = sum(next(means) * share for _, share in loss.parts)
             if self.bad is None and not math.isfinite(total):
                 self.bad = step, [int(sample) for part in ids for sample in part]
             sums["loss"] += total
@@ -57,7 +59,8 @@ class Window:
         self.steps.clear()
 
 
-def numbers(weights: list[float | Tensor]) -> list[float]:
-    if isinstance(weights[0], Tensor):
-        return torch.stack([torch.as_tensor(weight) for weight in weights]).tolist()
-    return [float(weight) for weight in weights]
+def numbers(values: Sequence[float | Tensor]) -> list[float]:
+    """With one transfer from the device."""
+    if values and isinstance(values[0], Tensor):
+        return torch.stack([torch.as_tensor(value) for value in values]).tolist()
+    return [float(value) for value in values]

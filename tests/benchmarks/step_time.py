@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.step_time
 
-Both train the same network on digits, turn by turn in the same two processes, so that a busy machine meets both. The worker's time is
-its whole loop between two rows: data, step, rows, asking whether to stop.
+Both train the same network on digits, turn by turn in the same two processes, so that a busy machine meets both. The worker's
+time is its whole loop between two rows: data, step, rows, asking whether to stop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -99,7 +98,8 @@ def main() -> int:
         theirs, ours = (statistics.median(column) * 1e3 for column in zip(*pairs, strict=True))
         ratio = statistics.median(ratios)
         slow |= ratio > REACH
-        print(f"{name}: by hand {theirs:.2f} ms, worker {ours:.2f} ms, ratio {ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); reach {REACH}")
+        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+        print(f"{name}: by hand {theirs:.2f} ms, worker {ours:.2f} ms, ratio {ratio:.2f} ({spread}); reach {REACH}")
     return int(slow)
 
 

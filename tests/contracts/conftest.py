@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -21,7 +22,16 @@ LAUNCH = str(Path(sys.executable).with_name("launch"))
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 ACCELERATE = str(Path(sys.executable).with_name("accelerate"))
 LIMIT_S = 100
-FOREIGN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "WANDB_API_KEY")
+FOREIGN = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "WANDB_API_KEY",
+)
 
 Job = dict[str, Any]
 
@@ -67,7 +77,9 @@ class Desk:
         with (self.folder / ".screen").open("ab") as screen:
             return self.popen(list(argv), cwd=cwd, env=env, out=screen, err=screen)
 
-    def popen(self, argv: list[str], *, cwd: Path | None, env: Mapping[str, str] | None, out: Any, err: Any) -> subprocess.Popen[bytes]:
+    def popen(
+        self, argv: list[str], *, cwd: Path | None, env: Mapping[str, str] | None, out: Any, err: Any
+    ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(argv, cwd=cwd or self.folder, env={**self.environment(), **(env or {})},
                                    stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)  # fmt: skip
         self.started.append(process)
@@ -77,8 +89,7 @@ class Desk:
         """Any command, waited for. Output goes to files: a process left behind holds no pipe open."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             code = self.popen(list(argv), cwd=cwd, env=env, out=out, err=err).wait(LIMIT_S)
-            texts = [file.seek(0) or file.read().decode() for file in (out, err)]
-        return Outcome(code=code, out=texts[0], err=texts[1])
+            return Outcome(code=code, out=written(out), err=written(err))
 
     def launch(self, *argv: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Outcome:
         return self.call(LAUNCH, *argv, cwd=cwd, env=env)
@@ -109,6 +120,11 @@ class Desk:
                 continue
         for started in self.started:
             started.wait()
+
+
+def written(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -170,7 +186,11 @@ def small(**changed: Any) -> Job:
 
 
 def script_job(**changed: Any) -> Job:
-    job = {"resources": {"procs_per_node": 1, "threads": 1, "device": "cpu"}, "run": {"script": "own.py"}, "retry": {"max_restarts": 0}}
+    job = {
+        "resources": {"procs_per_node": 1, "threads": 1, "device": "cpu"},
+        "run": {"script": "own.py"},
+        "retry": {"max_restarts": 0},
+    }
     return {**job, **changed}
 
 
@@ -261,3 +281,26 @@ def stopped(desks: Callable[[str], Desk]) -> Case:
     assert outcome.code == 0, outcome.said
     (desk.folder / "slow").unlink()
     return Case(desk=desk, path=desk.run(), outcome=outcome)
+
+
+@pytest.fixture(scope="session")
+def alone(desks: Callable[[str], Desk]) -> Case:
+    """SMALL, by launch, on one rank."""
+    desk = desks("alone")
+    outcome = desk.launch(desk.job(SMALL))
+    assert outcome.code == 0, outcome.said
+    return Case(desk=desk, path=desk.run(), outcome=outcome)
+
+
+@pytest.fixture(scope="session")
+def moved(stopped: Case, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """The stopped run, copied, moved, renamed, with a row that no checkpoint covers, and continued from another folder."""
+    folder = tmp_path_factory.mktemp("moved")
+    run = Path(shutil.copytree(stopped.path, folder / "elsewhere" / stopped.path.name)).rename(folder / "renamed-by-hand")
+    with (run / "metrics.jsonl").open("a") as frozen:
+        frozen.write(json.dumps({"step": rows(run)[-1]["step"] + 1, "train/loss": 99.0}) + "\n")
+        frozen.flush()
+        outcome = stopped.desk.launch("resume", str(run), cwd=folder)
+        frozen.write("a process that wakes up\n")
+    assert outcome.code == 0, outcome.said
+    return Case(desk=stopped.desk, path=run, outcome=outcome)

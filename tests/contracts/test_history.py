@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+
 from tests.contracts.conftest import FINISHED, Case, Desk, checkpoints, lines, rows, small, weights
 
 CLOCK = ("samples", "seconds", "memory", "_s", "time", "share")
@@ -39,17 +39,6 @@ def test_what_depends_on_the_clock_is_in_timings(finished: Case) -> None:
     assert timed
     assert all("samples_per_s" in row and "train/loss" not in row for row in timed)
     assert all(len(row["step_s"]) == 2 for row in timed), "a step time for each rank"
-
-
-def test_two_runs_of_one_spec_give_equal_files(desk: Desk) -> None:
-    job = desk.job(small())
-    for _ in range(2):
-        assert desk.launch(job).code == 0
-    one, other = desk.runs()
-    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
-    assert weights(one) == weights(other)
-    assert desk.launch(job, "--set", "seed=8").code == 0
-    assert (desk.runs()[-1] / "metrics.jsonl").read_bytes() != (one / "metrics.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["finished", "stopped"])
@@ -89,31 +78,31 @@ def manifest(folder: Path) -> Any:
     return json.loads((folder / "manifest.json").read_text())
 
 
-def test_model_safetensors_opens_alone_and_has_the_keys_of_the_users_module(desk: Desk) -> None:
-    outcome = desk.launch(desk.job(small(resources__procs_per_node=2, train__max_steps=2)))
-    assert outcome.code == 0, outcome.said
-    tensors = load_file(desk.run() / "checkpoints" / "step-00000002" / "model.safetensors")
+def test_two_runs_of_one_spec_give_equal_files_and_another_seed_others(desk: Desk, alone: Case) -> None:
+    job = desk.job(small())
+    assert desk.launch(job).code == 0
+    assert (desk.run() / "metrics.jsonl").read_bytes() == (alone.path / "metrics.jsonl").read_bytes()
+    assert weights(desk.run()) == weights(alone.path)
+    assert desk.launch(job, "--set", "seed=8", "--set", "train.max_steps=3").code == 0
+    assert rows(desk.runs()[-1]) != rows(alone.path)[:3]
+
+
+def test_model_safetensors_opens_alone_and_has_the_keys_of_the_users_module(alone: Case) -> None:
+    tensors = load_file(alone.path / "checkpoints" / checkpoints(alone.path)[-1] / "model.safetensors")
     assert set(tensors) == {"body.weight", "body.bias", "head.weight", "head.bias"}
     assert tensors["body.weight"].shape == (8, 4)
 
 
-def test_a_new_attempt_cuts_the_history_into_a_new_file(stopped: Case, undisturbed: Case, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(stopped.path, run)
-    with (run / "metrics.jsonl").open("a") as frozen:
-        frozen.write(json.dumps({"step": rows(run)[-1]["step"] + 1, "train/loss": 99.0}) + "\n")
-        frozen.flush()
-        assert stopped.desk.launch("resume", str(run)).code == 0
-        frozen.write("a process that wakes up\n")
-    assert (run / "metrics.jsonl").read_bytes() == (undisturbed.path / "metrics.jsonl").read_bytes()
+def test_its_keys_have_no_prefix_where_there_are_several_ranks(finished: Case) -> None:
+    assert not any(key.startswith("module.") for key in load_file(finished.path / "checkpoints/step-00000032/model.safetensors"))
 
 
-def test_a_stopped_and_continued_training_equals_the_undisturbed_one(stopped: Case, undisturbed: Case, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(stopped.path, run)
-    assert stopped.desk.launch("resume", str(run)).code == 0
-    assert weights(run) == weights(undisturbed.path)
-    assert (run / "metrics.csv").read_text() == (undisturbed.path / "metrics.csv").read_text()
+def test_a_new_attempt_cuts_the_history_into_a_new_file(moved: Case, undisturbed: Case) -> None:
+    assert (moved.path / "metrics.jsonl").read_bytes() == (undisturbed.path / "metrics.jsonl").read_bytes()
+
+
+def test_views_of_a_continued_run_equal_those_of_the_undisturbed_one(moved: Case, undisturbed: Case) -> None:
+    assert (moved.path / "metrics.csv").read_text() == (undisturbed.path / "metrics.csv").read_text()
 
 
 def test_the_csv_is_a_view_of_metrics(finished: Case) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.contracts.conftest import Case, Desk, rows, script_job, small
+
+from tests.contracts.conftest import Case, Desk, rows, script_job
 
 STATUS = {"id", "name", "state", "reason", "step", "attempts", "backend", "ettr"}
 
@@ -14,7 +15,15 @@ def test_status(finished: Case) -> None:
     told = finished.desk.status("last")
     assert told.keys() >= STATUS
     shown = {key: told[key] for key in STATUS - {"ettr"}}
-    assert shown == {"id": finished.path.name, "name": "digits", "state": "done", "reason": None, "step": 32, "attempts": 1, "backend": "local"}
+    assert shown == {
+        "id": finished.path.name,
+        "name": "digits",
+        "state": "done",
+        "reason": None,
+        "step": 32,
+        "attempts": 1,
+        "backend": "local",
+    }
     assert 0 <= told["ettr"] <= 1
 
 
@@ -34,14 +43,16 @@ def test_eval_takes_the_best_checkpoint_where_keep_best_is_set(finished: Case) -
     assert told["val/accuracy"] == pytest.approx(best["val/accuracy"])
 
 
-def test_eval_takes_the_checkpoint_that_is_named(desk: Desk) -> None:
-    job = small(train__data__val={"target": "mine:Numbers", "samples": 20}, train__evaluate_every="5 steps")
-    assert desk.launch(desk.job(job)).code == 0
-    evaluated = {row["step"]: row["val/loss"] for row in rows(desk.run()) if "val/loss" in row}
-    for step, option in ((5, ["--checkpoint", "step-00000010"]), (12, [])):
-        step = 10 if option else step
-        outcome = desk.launch("eval", "last", "--split", "val", "--json", *option)
-        assert outcome.json["val/loss"] == pytest.approx(evaluated[step], rel=1e-5)
+def test_eval_takes_the_checkpoint_that_is_named_and_makes_no_run(finished: Case) -> None:
+    outcome = finished.desk.launch("eval", "last", "--split", "val", "--json", "--checkpoint", "step-00000032")
+    assert outcome.json["val/loss"] == pytest.approx(rows(finished.path)[-1]["val/loss"], rel=1e-5)
+    assert finished.desk.runs() == [finished.path]
+
+
+def test_eval_of_a_checkpoint_that_is_not_there_is_a_mistake_of_the_command_line(finished: Case) -> None:
+    outcome = finished.desk.launch("eval", "last", "--checkpoint", "step-00000001", "--json")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "step-00000001" in outcome.err
 
 
 def test_eval_of_a_split_that_the_job_lacks_is_a_mistake_of_the_command_line(stopped: Case) -> None:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.contracts.conftest import ACCELERATE, FINISHED, LAUNCH, TORCHRUN, Case, Desk, rows, script_job, small, weights
 
-
-@pytest.fixture(scope="module")
-def alone(desks: Callable[[str], Desk]) -> Case:
-    """One rank, by launch."""
-    desk = desks("alone")
-    outcome = desk.launch(desk.job(small()))
-    assert outcome.code == 0, outcome.said
-    return Case(desk=desk, path=desk.run(), outcome=outcome)
+from tests.contracts.conftest import ACCELERATE, FINISHED, TORCHRUN, Case, Desk, rows, script_job, small, weights
 
 
 def prepare(desk: Desk, job: str) -> tuple[Path, dict[str, str]]:
@@ -26,15 +18,34 @@ def prepare(desk: Desk, job: str) -> tuple[Path, dict[str, str]]:
 
 
 WAYS = {
-    "python": [sys.executable, "-m", "launcher.worker"],
+    "python": [
+        sys.executable,
+        "-m",
+        "launcher.worker",
+    ],
     "python, train named": [sys.executable, "-m", "launcher.worker", "train"],
-    "accelerate": [ACCELERATE, "launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-                   "-m", "launcher.worker"],
-}  # fmt: skip
+    "accelerate": [
+        ACCELERATE,
+        "launch",
+        "--cpu",
+        "--num_processes",
+        "1",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "-m",
+        "launcher.worker",
+    ],
+}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_one_rank_has_the_same_weights_and_history_however_it_is_started(desk: Desk, alone: Case, way: str, tmp_path: Path) -> None:
+def test_one_rank_has_the_same_weights_and_history_however_it_is_started(
+    desk: Desk, alone: Case, way: str, tmp_path: Path
+) -> None:
     run, _ = prepare(desk, desk.job(small()))
     outcome = desk.call(*WAYS[way], str(run), cwd=tmp_path, env={"OMP_NUM_THREADS": "1"})
     assert outcome.code == 0, outcome.said
@@ -44,10 +55,20 @@ def test_one_rank_has_the_same_weights_and_history_however_it_is_started(desk: D
 
 def test_torchrun_has_the_same_weights_and_history_on_two_ranks(desk: Desk, finished: Case) -> None:
     run, _ = prepare(desk, desk.job(FINISHED, "digits"))
-    outcome = desk.call(TORCHRUN, "--standalone", "--nproc-per-node=2", "-m", "launcher.worker", str(run), env={"OMP_NUM_THREADS": "1"})
+    outcome = desk.call(
+        TORCHRUN, "--standalone", "--nproc-per-node=2", "-m", "launcher.worker", str(run), env={"OMP_NUM_THREADS": "1"}
+    )
     assert outcome.code == 0, outcome.said
     assert weights(run) == weights(finished.path)
     assert (run / "metrics.jsonl").read_bytes() == (finished.path / "metrics.jsonl").read_bytes()
+
+
+def test_the_other_engine_has_the_same_weights_and_history(desk: Desk, alone: Case) -> None:
+    outcome = desk.launch(desk.job(small()), "--set", "resources.agent=torchrun")
+    assert outcome.code == 0, outcome.said
+    assert weights(desk.run()) == weights(alone.path)
+    assert (desk.run() / "metrics.jsonl").read_bytes() == (alone.path / "metrics.jsonl").read_bytes()
+    assert desk.status()["state"] == "done"
 
 
 def test_eval_is_a_verb_of_the_worker_too(alone: Case) -> None:
@@ -56,12 +77,15 @@ def test_eval_is_a_verb_of_the_worker_too(alone: Case) -> None:
     assert "train/loss" in outcome.said
 
 
-@pytest.mark.parametrize("what", ["supervise", "torchrun"])
-def test_a_command_that_prepare_prints_works_when_pasted(desk: Desk, alone: Case, what: str, tmp_path: Path) -> None:
+def test_the_torchrun_line_that_prepare_prints_works_when_pasted(desk: Desk, alone: Case, tmp_path: Path) -> None:
     run, commands = prepare(desk, desk.job(small()))
-    assert sorted(each.name for each in run.iterdir() if not each.name.startswith(".")) >= ["events.jsonl", "job.yaml", "plan.json"]
+    assert sorted(each.name for each in run.iterdir() if not each.name.startswith(".")) >= [
+        "events.jsonl",
+        "job.yaml",
+        "plan.json",
+    ]
     assert not any((run / name).exists() for name in ("metrics.jsonl", "checkpoints", "logs"))
-    outcome = desk.call("/bin/bash", "-c", commands[what], cwd=tmp_path)
+    outcome = desk.call("/bin/bash", "-c", commands["torchrun"], cwd=tmp_path)
     assert outcome.code == 0, outcome.said
     assert weights(run) == weights(alone.path)
     assert desk.status(run)["state"] == "done"
@@ -70,18 +94,23 @@ def test_a_command_that_prepare_prints_works_when_pasted(desk: Desk, alone: Case
 def test_prepare_prints_the_commands_for_a_person_too(desk: Desk) -> None:
     outcome = desk.launch(desk.job(script_job()), "--prepare")
     run = desk.run()
-    pasted = [line.strip() for line in outcome.out.splitlines() if str(run) in line and ("supervise" in line or "torch" in line)]
-    assert len(pasted) == 2
+    supervise, torchrun = (
+        next(line.strip() for line in outcome.out.splitlines() if word in line)
+        for word in (" supervise ", "torch.distributed.run")
+    )
     desk.write("own.py", "print('pasted', flush=True)\n")
-    assert desk.call("/bin/sh", "-c", pasted[0]).code == 0
+    assert desk.call("/bin/sh", "-c", supervise).code == 0
     assert "pasted" in (run / "logs" / "attempt-1" / "rank-0.log").read_text()
+    assert "pasted" in desk.call("/bin/sh", "-c", torchrun).out
 
 
 def test_dry_run_prints_the_plan_and_starts_and_writes_nothing(desk: Desk) -> None:
     job = desk.job(small(resources__procs_per_node=2, train__data__micro_batch_size=5))
     outcome = desk.launch(job, "--dry-run")
     assert outcome.code == 0
-    assert all(word in outcome.out for word in ("launcher.agent", "supervise", "torch.distributed.run", "accumulation 1", "12 steps"))
+    assert all(
+        word in outcome.out for word in ("launcher.agent", "supervise", "torch.distributed.run", "accumulation 1", "12 steps")
+    )
     assert desk.runs() == []
 
 
@@ -106,11 +135,8 @@ def test_flags_are_short_for_set(desk: Desk) -> None:
 
 
 def test_a_stopped_run_is_continued_by_plain_python(stopped: Case, undisturbed: Case, tmp_path: Path) -> None:
-    import shutil
-
     run = Path(shutil.copytree(stopped.path, tmp_path / "run"))
     outcome = stopped.desk.call(sys.executable, "-m", "launcher.worker", str(run), env={"OMP_NUM_THREADS": "1"})
     assert outcome.code == 0, outcome.said
     assert weights(run) == weights(undisturbed.path)
     assert rows(run) == rows(undisturbed.path)
-    assert LAUNCH

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from tests.contracts.conftest import LAUNCH, Case, Desk, checkpoints, lines, rows, script_job, small, until, weights
 
 
@@ -18,10 +19,15 @@ def there(stopped: Case, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def continued(stopped: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Continued on two ranks with all changed that may be; then once more, being finished."""
+    """Continued on two nodes with all changed that may be; then once more, being finished."""
     run = Path(shutil.copytree(stopped.path, tmp_path_factory.mktemp("continued") / "run"))
-    changes = ["resources.procs_per_node=2", "resources.nodes=1", "log.every=7 steps", "retry.max_restarts=1", "checkpoint.keep_last=3", "env.MORE=1"]
-    outcome = stopped.desk.launch("resume", str(run), *(word for change in changes for word in ("--set", change)))
+    changes = [
+        "log.every=7 steps",
+        "retry.max_restarts=1",
+        "checkpoint.keep_last=3",
+        "env.MORE=1",
+    ]
+    outcome = stopped.desk.launch("resume", str(run), "--nodes", "2", *(word for change in changes for word in ("--set", change)))
     assert outcome.code == 0, outcome.said
     return run
 
@@ -43,7 +49,7 @@ def test_it_goes_on_from_the_newest_checkpoint(stopped: Case, continued: Path) -
 def test_the_changed_job_is_written_and_the_old_one_kept(stopped: Case, continued: Path) -> None:
     assert (continued / "job-1.yaml").read_text() == (stopped.path / "job.yaml").read_text()
     text = (continued / "job.yaml").read_text()
-    assert "procs_per_node: 2" in text
+    assert "nodes: 2" in text
     assert "every: 7 steps" in text
     assert "MORE" in text
 
@@ -56,13 +62,14 @@ def test_a_finished_run_says_so_and_is_0(stopped: Case, continued: Path) -> None
     assert (continued / "events.jsonl").read_text() == before
 
 
-def test_a_second_change_keeps_job_2(stopped: Case, continued: Path) -> None:
-    outcome = stopped.desk.launch("resume", str(continued), "--set", "train.max_steps=63")
+def test_a_finished_run_may_grow_and_a_second_change_keeps_job_2(stopped: Case, continued: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(continued, tmp_path / "run"))
+    outcome = stopped.desk.launch("resume", str(run), "--set", "train.max_steps=63")
     assert outcome.code == 0, outcome.said
-    assert (continued / "job-2.yaml").exists()
-    assert (continued / "job-1.yaml").read_text() == (stopped.path / "job.yaml").read_text()
-    assert rows(continued)[-1]["step"] == 63
-    assert checkpoints(continued)[-1] == "step-00000063"
+    assert (run / "job-2.yaml").read_text() == (continued / "job.yaml").read_text()
+    assert (run / "job-1.yaml").read_text() == (stopped.path / "job.yaml").read_text()
+    assert rows(run)[-1]["step"] == 63
+    assert checkpoints(run)[-1] == "step-00000063"
 
 
 REFUSED = {
@@ -137,11 +144,11 @@ def test_a_run_whose_supervisor_was_killed_is_continued(desk: Desk, undisturbed:
     assert (desk.run() / "metrics.jsonl").read_bytes() == (undisturbed.path / "metrics.jsonl").read_bytes()
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over(stopped: Case, undisturbed: Case, there: Path) -> None:
-    assert stopped.desk.launch("resume", str(there)).code == 0
-    file = there / "checkpoints" / "step-00000060" / "model.safetensors"
+def test_a_damaged_newest_checkpoint_is_told_and_passed_over(undisturbed: Case, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(undisturbed.path, tmp_path / "run"))
+    file = run / "checkpoints" / "step-00000060" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"!")
-    outcome = stopped.desk.launch("resume", str(there), "--set", "train.max_steps=62")
+    outcome = undisturbed.desk.launch("resume", str(run), "--set", "train.max_steps=62")
     assert outcome.code == 0, outcome.said
     assert "step-00000060" in outcome.said
-    assert rows(there)[:60] == rows(undisturbed.path)
+    assert rows(run)[:60] == rows(undisturbed.path)

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 
-multiprocessing.set_forkserver_preload(["torch", "launcher.worker.train", "launcher.worker.data.digits", "sklearn.model_selection"])
+multiprocessing.set_forkserver_preload(
+    ["torch", "launcher.worker.train", "launcher.worker.data.digits", "sklearn.model_selection"]
+)

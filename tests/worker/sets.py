@@ -37,7 +37,7 @@ class Noisy(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         drawn = [float(index), torch.rand(()).item(), random.random(), float(np.random.rand())]
-        return torch.tensor(drawn + [0.0, 0.0]), index % 5
+        return torch.tensor([*drawn, 0.0, 0.0]), index % 5
 
 
 class Mappings(Noisy):
@@ -89,3 +89,25 @@ def f1_of_all(output: Tensor, target: Tensor) -> float:
     from sklearn.metrics import f1_score
 
     return float(f1_score(target.numpy(), output.argmax(1).numpy(), average="macro"))
+
+
+class PartlyUnused(nn.Module):
+    """A head that nothing depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.forgotten = nn.Linear(6, 5), nn.Linear(6, 3)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features)  # type: ignore[no-any-return]
+
+
+class NoEmptyBatch(nn.Module):
+    """Instance norm does not take a batch of no samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(6, 10), nn.InstanceNorm1d(5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.norm(self.linear(features).view(-1, 5, 2)).square().sum(2) + self.linear(features)[:, :5]  # type: ignore[no-any-return]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.worker import sets
 import torch
 from torch.utils.data import Subset, TensorDataset
 
@@ -17,6 +16,7 @@ from launcher.worker.data.nested import described, tensors
 from launcher.worker.data.order import Order
 from launcher.worker.data.portions import Cut, Epochs
 from launcher.worker.errors import WorkerError
+from tests.worker import sets
 
 
 def cut(rank: int = 0, world_size: int = 1, micro: int = 4) -> Cut:
@@ -27,7 +27,8 @@ def loader(dataset: Any, workers: int = 0, **where: int) -> Loader:
     fetch = Fetch(dataset, 7, where.get("rank", 0), "train.data.train")
     if isinstance(dataset, sets.Stream):
         return StreamLoader(fetch=fetch, cut=cut(**where), reading=Reading(num_workers=workers))
-    return MapLoader(fetch=fetch, epochs=Epochs(order=Order(len(dataset), 7), cut=cut(**where)), reading=Reading(num_workers=workers))
+    epochs = Epochs(order=Order(len(dataset), 7), cut=cut(**where))
+    return MapLoader(fetch=fetch, epochs=epochs, reading=Reading(num_workers=workers))
 
 
 def rows(portions: Any, count: int) -> list[list[float]]:
@@ -58,7 +59,8 @@ def test_a_later_start_goes_on_with_what_comes_there(dataset: Any) -> None:
 
 def test_a_stream_ends_its_epoch_with_a_short_batch() -> None:
     portions = list(islice(loader(sets.Stream(30)).portions(), 4))
-    assert [(each.epoch, each.batch, each.samples, each.last) for each in portions] == [(0, 0, 12, False), (0, 1, 12, False), (0, 2, 6, True), (1, 0, 12, False)]  # fmt: skip
+    seen = [(each.epoch, each.batch, each.samples, each.last) for each in portions]
+    assert seen == [(0, 0, 12, False), (0, 1, 12, False), (0, 2, 6, True), (1, 0, 12, False)]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

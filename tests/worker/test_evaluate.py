@@ -10,12 +10,12 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 from torch.utils.data import TensorDataset
-from tests.worker.worlds import a_job, in_world, on_ranks, run_of
 
 from launcher.rundir import RunDir
 from launcher.worker.build import Training
 from launcher.worker.data.order import Order
 from launcher.worker.evaluate import evaluate
+from tests.worker.worlds import a_job, in_world, on_ranks, run_of
 
 SIZES = (*range(1, 20), 31, 32, 33, 69, 70)
 
@@ -32,7 +32,8 @@ def job() -> dict[str, Any]:
 def of_first(training: Training, samples: int) -> dict[str, float]:
     val = training.loaders["val"]
     dataset = TensorDataset(*(tensor[:samples] for tensor in val.fetch.dataset.tensors))
-    fewer = replace(val, fetch=replace(val.fetch, dataset=dataset), epochs=replace(val.epochs, order=Order(samples, 0, shuffle=False)))
+    epochs = replace(val.epochs, order=Order(samples, 0, shuffle=False))
+    fewer = replace(val, fetch=replace(val.fetch, dataset=dataset), epochs=epochs)
     return evaluate(replace(training, loaders={"val": fewer}), "val")
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 from launcher.rundir import RunDir, read_json
 from launcher.worker import step
 from launcher.worker.errors import WorkerError
+from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 NOISY = {"model": {"target": "mlp", "in_features": 6, "out_features": 5}}
 
@@ -87,7 +87,8 @@ def test_several_ranks_leave_the_halved_micro_batch_for_the_next_attempt(tmp_pat
     assert on_ranks(2, out_of_memory_above, run, 30) == [0, 0]
 
 
-DIGITS = {"target": "digits", "flatten": True}
+NUMBERS = {"target": "sets:numbers", "samples": 9, "features": 64}
+STREAM = {"train": "sets:Stream", "batch_size": 4}
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"model": "no_such_pkg.nets:Net"}, "train.model: there is no module 'no_such_pkg'"),
     ({"model": "sets:OfFeature"}, "train.model: sets has no 'OfFeature'. Did you mean 'OfFeatures'?"),
@@ -96,10 +97,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"model": {"target": "mlp", "in_features": 64, "out_features": 5}}, "targets from 0 to 9 are outside the 5 classes"),
     ({"model": {"target": "mlp", "in_features": 63, "out_features": 10}}, "does not go through train.model (mlp)"),
     ({"loss": "mse"}, "train.loss (mse)"),
-    ({"data": {"train": {"target": "sets:numbers", "samples": 9, "features": 64}, "batch_size": 4}}, "cross_entropy wants class indices"),
+    ({"data": {"train": NUMBERS, "batch_size": 4}}, "cross_entropy wants class indices"),
     ({"data": {"train": {"target": "fake_data", "samples": 1}, "batch_size": 4, "drop_last": True}}, "drop_last: false"),
     ({"data": {"train": {"target": "sets:Noisy", "samples": 0}, "batch_size": 4}}, "is empty"),
-    ({"data": {"train": "sets:Stream", "batch_size": 4}, "schedule": {"target": "step", "step_size": "10%"}, "epochs": 2, "max_steps": None},
+    ({"data": STREAM, "schedule": {"target": "step", "step_size": "10%"}, "epochs": 2, "max_steps": None},
      "train.schedule: 10% needs a run of known length"),
     ({"precision": "fp16"}, "fp16 needs a GPU"),
     ({"optimizer": {"target": "sgd", "lr": 0.1, "groups": [{"match": "head.*", "lr": 1.0}]}}, "'head.*' matches no parameter"),
@@ -113,9 +114,9 @@ def errors_of(runs: list[RunDir]) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def test_mistakes_in_a_job_are_told_before_the_first_step(tmp_path: Path) -> None:
-    runs = [run_of(tmp_path / str(number), a_job(**{key: value for key, value in train.items()})) for number, (train, _) in enumerate(MISTAKES)]
+    runs = [run_of(tmp_path / str(number), a_job(**train)) for number, (train, _) in enumerate(MISTAKES)]
     (found,) = on_ranks(1, errors_of, runs)
-    for (kind, message, details), (_, words) in zip(found, MISTAKES, strict=True):
+    for (kind, message, _), (_, words) in zip(found, MISTAKES, strict=True):
         assert words in message
         assert kind == "spec", message
     assert found[-1][2]["where"].endswith("broken.py:3")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from tests.worker.worlds import a_job, in_world, on_ranks, run_of
 
 from launcher.rundir import RunDir
 from launcher.worker.build import Training
 from launcher.worker.step import gradient
+from tests.worker.worlds import a_job, in_world, on_ranks, run_of
 
 SIZES = (1, 2, 5, 29)
 WEIGHTS = [0.2, 1.0, 3.0, 0.5, 0.0]
@@ -42,8 +43,9 @@ def reference(training: Training, model: nn.Module, loss: str) -> tuple[Tensor, 
     output = model(inputs.double())
     smoothing = 0.1 if loss in ("cross_entropy", "class weights") else 0.0
     weight = torch.tensor(WEIGHTS).double() if loss == "class weights" else None
-    value = F.mse_loss(output, targets.double()) if loss == "mse" else F.cross_entropy(output, targets, weight, label_smoothing=smoothing)
-    return value.detach(), list(torch.autograd.grad(value, list(model.parameters())))
+    cross_entropy = partial(F.cross_entropy, weight=weight, label_smoothing=smoothing)
+    value = F.mse_loss(output, targets.double()) if loss == "mse" else cross_entropy(output, targets)
+    return value.detach(), list(torch.autograd.grad(value, list(model.parameters()), allow_unused=True))
 
 
 def differences(training: Training, run: RunDir) -> tuple[float, float]:
@@ -54,10 +56,11 @@ def differences(training: Training, run: RunDir) -> tuple[float, float]:
     expected, gradients = reference(training, plain, run.path.name.split("-")[0])
     portion = next(training.train.portions())
     of_step = gradient(training, portion, step=0)
-    total = training.world.sum([of_step.total.item()])[0] / float(of_step.weight)
+    own = sum(mean.item() * weight for mean, weight in of_step.parts)
+    total = training.world.sum([own])[0] / float(of_step.weight)
     pairs = zip(training.model.parameters(), gradients, strict=True)
-    apart = max((parameter.grad - each).abs().max().item() for parameter, each in pairs if parameter.grad is not None)
-    return abs(total / expected.item() - 1), apart / max(each.abs().max().item() for each in gradients)
+    apart = max((parameter.grad - each).abs().max().item() for parameter, each in pairs if each is not None)
+    return abs(total / expected.item() - 1), apart / max(each.abs().max().item() for each in gradients if each is not None)
 
 
 def cases() -> Iterator[tuple[str, int, Any]]:
@@ -79,3 +82,13 @@ def test_batch_norm_sees_all_ranks_samples(tmp_path: Path, world_size: int) -> N
     runs = [run_of(tmp_path / f"mse-{samples}", job("mse", samples, "auto", batch_norm=True)) for samples in (2, 29)]
     for found in on_ranks(world_size, in_world, runs, differences):
         assert max(map(max, found)) < 1e-9
+
+
+@pytest.mark.parametrize("model", ["sets:PartlyUnused", "sets:NoEmptyBatch"])
+def test_models_that_need_special_care_get_it(tmp_path: Path, model: str) -> None:
+    described = [job("mse", samples, "auto") for samples in (2, 7)]
+    for each in described:
+        each["train"]["model"] = model
+    runs = [run_of(tmp_path / f"mse-{number}", each) for number, each in enumerate(described)]
+    for found in on_ranks(3, in_world, runs, differences):
+        assert max(map(max, found)) < 1e-12

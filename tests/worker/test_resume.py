@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 from launcher import rank
 from launcher.rundir import RunDir
@@ -18,6 +17,7 @@ from launcher.worker import control
 from launcher.worker.build import read_job
 from launcher.worker.train import train
 from launcher.worker.world import joined
+from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 STOPS = (3, 8, 9)
 MLP = {"target": "mlp", "in_features": 64, "hidden": [32, 32], "out_features": 10, "dropout": 0.3, "batch_norm": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import pickle
@@ -14,7 +15,7 @@ from typing import Any
 
 from launcher.load import dump_job, parse_job
 from launcher.rundir import RunDir
-from launcher.worker.build import Training, build, read_job
+from launcher.worker.build import build, read_job
 from launcher.worker.world import World, joined
 
 HERE = str(Path(__file__).parent)
@@ -33,7 +34,8 @@ def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> 
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         processes = [
-            context.Process(target=rank_main, args=(rank, world_size, port, folder, function, arguments)) for rank in range(world_size)
+            context.Process(target=rank_main, args=(rank, world_size, port, folder, function, arguments))
+            for rank in range(world_size)
         ]
         for process in processes:
             process.start()
@@ -44,13 +46,19 @@ def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> 
             process.kill()
             process.join()
         outcomes = [Path(folder, str(rank)) for rank in range(world_size)]
-        loaded = [pickle.loads(path.read_bytes()) if path.exists() else (False, "died or hung") for path in outcomes]
+        ends = [f"ended with {process.exitcode} and without an outcome" for process in processes]
+        loaded = [
+            pickle.loads(path.read_bytes()) if path.exists() else (False, end) for path, end in zip(outcomes, ends, strict=True)
+        ]
     failures = [f"rank {rank}: {value}" for rank, (fine, value) in enumerate(loaded) if not fine]
     assert not failures, "\n".join(failures)
     return [value for _, value in loaded]
 
 
-def rank_main(rank: int, world_size: int, port: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def rank_main(
+    rank: int, world_size: int, port: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    faulthandler.enable()
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
     os.environ.update({name: str(value) for name, value in own.items()}, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
@@ -81,7 +89,13 @@ def a_job(**train: Any) -> dict[str, Any]:
         "data": {"train": {"target": "digits", "flatten": True}, "batch_size": 100},
         "max_steps": 5,
     }
-    return {"name": "small", "seed": 3, "resources": {"threads": 1, "device": "cpu"}, "train": small | train, "log": {"plots": False}}
+    return {
+        "name": "small",
+        "seed": 3,
+        "resources": {"threads": 1, "device": "cpu"},
+        "train": small | train,
+        "log": {"plots": False},
+    }
 
 
 def in_world(runs: list[RunDir], function: Callable[..., Any], *arguments: Any) -> list[Any]:

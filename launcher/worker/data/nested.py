@@ -44,6 +44,8 @@ def emptied(batch: Any) -> Any:
 
 def on_device(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     """`dtype`: of floating tensors; None leaves theirs."""
+    if device.type == "cpu" and dtype is None:
+        return batch
 
     def moved(tensor: Tensor) -> Tensor:
         wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
