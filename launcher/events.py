@@ -71,11 +71,11 @@ def fold(entries: Iterable[dict[str, Any]]) -> Summary:
     times = []
     for entry in entries:
         event = entry.get("event", "")
-        if event in AFTER:
+        if event in AFTER and not (event == "running" and state == "stopping"):
             state, reason = AFTER[event], entry.get("reason")
         attempts = max(attempts, entry.get("attempt") or 0)
         backend = entry.get("backend", backend)
-        step = entry.get("step", step)
+        step = step if entry.get("step") is None else entry["step"]
         times.append((event, datetime.fromisoformat(entry["time"])))
     return Summary(state, reason, attempts, step, backend, times)
 
@@ -87,8 +87,9 @@ def summarize(run: RunDir) -> Summary:
     """
     from dataclasses import replace
 
+    supervised = owner(run) is not None  # asked first: a run that ends meanwhile is not taken for a dead one
     summary = fold(json_lines(run.events))
-    if summary.state in LIVE and owner(run) is None:
+    if summary.state in LIVE and not supervised:
         if summary.times[-1][0] == "trained":
             return replace(summary, state="done")
         return replace(summary, state="stopped", reason="its supervisor died (stale lock): continue with launch resume")

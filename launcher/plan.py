@@ -18,6 +18,8 @@ from launcher.spec.catalogue import CATALOGUE, Kind
 from launcher.spec.target import Target
 from launcher.spec.train import Train
 
+VERSION = 1
+"""Of plan.json."""
 WORKER = "launcher.worker"
 CORES_PER_RANK = 2
 """Without a GPU. One rank per core was measured slower, and a busy neighbour then stalls every rank."""
@@ -147,7 +149,12 @@ def read_plan(run: RunDir) -> Plan:
     data = read_json(run.plan)
     if data is None:
         raise BackendError(f"{run.path} holds no plan.json: it is not a run directory, or this machine does not see it")
-    return Plan.from_json(data)
+    if data.get("version") != VERSION:
+        raise BackendError(f"{run.plan} is of another version of launcher ({data.get('version')}, this one writes {VERSION})")
+    try:
+        return Plan.from_json(data)
+    except (TypeError, KeyError) as error:
+        raise BackendError(f"{run.plan} is not a plan that launcher wrote: {error}") from None
 
 
 def make_plan(job: Job, cluster: Cluster) -> Plan:
@@ -156,7 +163,7 @@ def make_plan(job: Job, cluster: Cluster) -> Plan:
     entry = make_entry(job)
     threads = {"OMP_NUM_THREADS": str(world.threads)}
     return Plan(
-        version=1,
+        version=VERSION,
         name=job.name,
         backend=cluster.backend,
         rehearsal=cluster.rehearsal,

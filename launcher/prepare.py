@@ -32,7 +32,7 @@ def write(run: RunDir, job: Job, plan: Plan) -> None:
     try:
         if run.job.exists() and run.job.read_text() != text:
             number = 1 + sum(1 for _ in run.path.glob("job-*.yaml"))
-            run.job.replace(run.path / f"job-{number}.yaml")
+            write_atomic(run.path / f"job-{number}.yaml", run.job.read_bytes())  # a copy: there is a job.yaml at any instant
         write_atomic(run.job, text)
         write_json(run.plan, plan.to_json())
     except OSError as error:

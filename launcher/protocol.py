@@ -119,6 +119,8 @@ class Exited(TypedDict):
     pulses: int
     killed: bool
     """True where the agent itself ended it."""
+    server_died: NotRequired[bool]
+    """True where the fork server died, and the rank with it: the code says nothing then."""
     error: NotRequired[bool]
     """True where the rank left a file that says what went wrong (rundir: rank_error)."""
     log_attempt: NotRequired[int]

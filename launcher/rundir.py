@@ -69,6 +69,11 @@ class RunDir:
     def attempt(self, number: int) -> Path:
         return self.path / "logs" / f"attempt-{number}"
 
+    def attempts(self) -> list[int]:
+        """Numbers of the attempts that left logs, rising."""
+        names = (path.name.removeprefix("attempt-") for path in self.logs.glob("attempt-*"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
     def rank_log(self, attempt: int, rank: int) -> Path:
         return self.attempt(attempt) / f"rank-{rank}.log"
 
@@ -158,12 +163,26 @@ def json_lines(path: Path, *, last_bytes: int | None = None) -> Iterator[Any]:
 
 def owner(run: RunDir) -> dict[str, Any] | None:
     """Who supervises the run now ({host, pid, since}), or None where nobody does (a stale lock counts as nobody)."""
-    with suppress(FileNotFoundError), run.lock.open("r+b") as file:
+    with suppress(OSError), run.lock.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return read_json(run.lock) or {"host": "?", "pid": 0, "since": "?"}
     return None
+
+
+def live(run: RunDir, holder: dict[str, Any]) -> UsageError:
+    """What is said to whoever wants a run that somebody else supervises."""
+    return UsageError(
+        f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} supervises it since {holder.get('since')}. "
+        f"See it with 'launch status {run.id}', end it with 'launch stop {run.id} --wait'"
+    )
+
+
+def refuse_live(run: RunDir) -> None:
+    """Raises UsageError where somebody supervises it now."""
+    if (holder := owner(run)) is not None:
+        raise live(run, holder)
 
 
 @contextmanager
@@ -176,13 +195,8 @@ def locked(run: RunDir) -> Iterator[None]:
             break
         except BlockingIOError:
             if patience is None:
-                holder = owner(run) or {}
                 file.close()
-                raise UsageError(
-                    f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} supervises it "
-                    f"since {holder.get('since')}. "
-                    f"See it with 'launch status {run.id}', end it with 'launch stop {run.id}'"
-                ) from None
+                raise live(run, owner(run) or {}) from None
             time.sleep(patience)
     with file:
         file.truncate(0)

@@ -57,11 +57,11 @@ def find_run(text: str, folder: Path) -> RunDir:
             raise UsageError(f"{text} is not a run directory: it holds no job.yaml")
         return RunDir(path)
     runs = all_runs(folder)
-    if not runs:
+    if not runs and not is_run(Path(text)):
         raise UsageError(
             f"there are no runs in {folder} yet. Start one with 'launch SPEC', or name another folder with --runs DIR"
         )
-    if text == "last":
+    if text == "last" and runs:
         return runs[-1]
     for fits in (exact(text, runs), named(text, runs), beginning(text, runs)):
         if fits:

@@ -16,7 +16,7 @@ from launcher.agent.stream import Stream
 
 SWEEP_LIMIT_S = 20.0
 LONGEST_FOLDER = 50
-"""Characters: a socket's address below it must fit the kernel's 108."""
+"""Bytes: a socket's address below it must fit the kernel's 108."""
 DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """What a queue or a terminal sends to every process of a step: the supervisor answers it, by orders."""
 
@@ -51,7 +51,7 @@ def private_streams() -> tuple[int, int]:
 def short_folder() -> str:
     """The usual place for temporary files, unless sockets in it could not be named."""
     usual = tempfile.gettempdir()
-    return usual if len(usual) <= LONGEST_FOLDER else "/tmp"  # noqa: S108  (a private folder is made in it)
+    return usual if len(os.fsencode(usual)) <= LONGEST_FOLDER else "/tmp"  # noqa: S108  (a private folder is made in it)
 
 
 def outlive(agent: int, folder: str) -> NoReturn:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
-from launcher.agent.attempt import Attempt
+from launcher.agent.attempt import FORK_SERVER_DIED, Attempt
 from launcher.agent.environment import Work, read_work
 from launcher.agent.forkserver import ForkServer
 from launcher.agent.orphans import adopt_descendants, reap, sweep
@@ -53,6 +53,9 @@ def bind(cpus: Sequence[int]) -> None:
         raise BackendError(f"cannot bind to cores {', '.join(map(str, cpus))}: this process may not use them all") from None
 
 
+SERVER_ENDS_S = 0.01
+
+
 class Agent:
     def __init__(self, number: int, stream: Stream, folder: str) -> None:
         self.number = number
@@ -75,6 +78,8 @@ class Agent:
         self.sweeping: Attempt | None = None
         """Its ranks have ended, what they started perhaps not."""
         self.store = Store()
+        self.died_under: int | None = None
+        """The newest attempt whose fork server died."""
 
     def run(self) -> NoReturn:
         try:
@@ -202,8 +207,9 @@ class Agent:
         if not self.server.ready:
             self.server.give_up()
             self.ordered = None
-            self.trouble("the fork server died while it imported what the job uses: the last lines of the node's log say where")
+            self.trouble("the fork server died while it imported what the job uses: see the end of the node's log", what="agent")
             return
+        self.died_under = self.attempt.number if self.attempt is not None else None
         self.server.start()
 
     def launch(self, start: Start) -> None:
@@ -226,6 +232,8 @@ class Agent:
     def follow(self, attempt: Attempt) -> None:
         now = time.monotonic()
         for news in attempt.exits(self.number):
+            if news["code"] == FORK_SERVER_DIED and not news.get("error") and self.server_died(attempt):
+                news["server_died"] = True
             self.stream.send(news)
         attempt.escalate(now)
         if attempt.overdue(now):
@@ -243,6 +251,12 @@ class Agent:
             self.selector.unregister(sentinel)
         self.sentinels = []
         self.attempt, self.sweeping = None, attempt
+
+    def server_died(self, attempt: Attempt) -> bool:
+        """Whether a 255 is no code of the rank's own."""
+        # The kernel closes a dying server's pipes a moment before it tells of its end.
+        time.sleep(SERVER_ENDS_S)
+        return self.died_under == attempt.number or not self.server.lives()
 
     def swept(self, attempt: int) -> None:
         self.stream.send({"kind": "swept", "agent": self.number, "attempt": attempt})

@@ -60,6 +60,8 @@ class TorchrunRank(Rank):
             return None
         if self.channel.slots[CODE]:
             return self.channel.slots[CODE] - 1
+        if self.attempt.torchrun.exitcode < 0 and not self.sent:
+            return self.attempt.torchrun.exitcode  # torchrun itself was killed, and the kernel ended its ranks with it
         if not self.started and not self.sent:
             return NOT_STARTED
         return self.signalled()

@@ -38,8 +38,13 @@ def cluster(job: Job) -> Cluster:
 
 
 def start_agent(node: Node) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone."""
-    return subprocess.Popen(node.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0)
+    """In a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone. Raises BackendError."""
+    try:
+        return subprocess.Popen(node.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0)
+    except OSError as error:
+        raise BackendError(
+            f"cannot start an agent with {node.argv[0]}: {error.strerror}. Is the environment still there?"
+        ) from None
 
 
 def share(items: Sequence[T], index: int, parts: int) -> tuple[T, ...]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
 
-from launcher.errors import LaunchError
+from launcher.errors import BackendError, LaunchError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGPIPE: what a shell reports for a program that the reader of its output left."""
 COMPLETION = "_LAUNCH_COMPLETE"
 """The shell's question, by which click's completion scripts ask for words."""
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
+"""What a file system says that is no bug of ours."""
 BUG = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -37,6 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LaunchError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in DISK:
+            report_bug()
+            return BUG
+        print(f"{error.strerror}: {error.filename or 'a file of the run'}", file=sys.stderr)
+        return BackendError.exit_code
     except Exception:
         report_bug()
         return BUG

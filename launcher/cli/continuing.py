@@ -10,7 +10,7 @@ from launcher.events import summarize
 from launcher.load import differences, dump_job, load_job, parse_job
 from launcher.plan import Plan, read_plan, settle, unsettle
 from launcher.prepare import plan_for, write
-from launcher.rundir import RunDir, owner
+from launcher.rundir import RunDir
 from launcher.spec import Job
 
 MAY_CHANGE = ("resources", "log", "retry", "checkpoint", "env", "environment", "workdir", "run.args", "run.stop_grace")
@@ -20,11 +20,10 @@ WITHOUT_TOTAL = frozenset({"constant", "step"})
 
 
 def continued(run: RunDir, overrides: Sequence[str], flags: Mapping[str, str | None]) -> tuple[Job, Plan] | None:
-    """Writes the changed job and its plan; None where the run is done and nothing makes it longer.
+    """Writes the changed job and its plan; None where the run is done and nothing makes it longer. The caller holds the run.
 
-    Raises UsageError where the run is live or a change would alter the mathematics, SpecError where the job is wrong.
+    Raises UsageError where a change would alter the mathematics, SpecError where the job is wrong.
     """
-    refuse_live(run)
     old = load_job(run.job)
     new = changed(run, old, overrides, flags)
     changes = differences(old, new)
@@ -36,14 +35,6 @@ def continued(run: RunDir, overrides: Sequence[str], flags: Mapping[str, str | N
     job = settle(new, plan)
     write(run, job, plan)
     return job, plan
-
-
-def refuse_live(run: RunDir) -> None:
-    if (holder := owner(run)) is not None:
-        raise UsageError(
-            f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} supervises it "
-            f"since {holder.get('since')}. End it first with 'launch stop {run.id} --wait'"
-        )
 
 
 def changed(run: RunDir, old: Job, overrides: Sequence[str], flags: Mapping[str, str | None]) -> Job:

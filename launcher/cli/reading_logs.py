@@ -21,14 +21,9 @@ APART = 200
 """Lines within which the ranks' equal lines find each other."""
 
 
-def attempts(run: RunDir) -> list[int]:
-    numbers = (path.name.removeprefix("attempt-") for path in run.logs.glob("attempt-*"))
-    return sorted(int(number) for number in numbers if number.isdecimal())
-
-
 def follow_run(run: RunDir, ranks: Sequence[int], out: TextIO) -> None:
     """From the newest attempt's beginning until the run has ended."""
-    there = attempts(run)
+    there = run.attempts()
     with closing(Screen(run, ranks, out, attempt=there[-1] if there else None)) as screen:
         while summarize(run).state in LIVE:
             screen()
@@ -38,7 +33,7 @@ def follow_run(run: RunDir, ranks: Sequence[int], out: TextIO) -> None:
 
 def print_logs(run: RunDir, ranks: Sequence[int], attempt: int | None, out: TextIO) -> None:
     """Raises UsageError where there are none."""
-    there = attempts(run)
+    there = run.attempts()
     if not there:
         raise UsageError(f"run {run.id} has no logs: it is {summarize(run).state}")
     number = there[-1] if attempt is None else attempt

@@ -25,10 +25,14 @@ def command(run: str, nodes: str | None, backend: str | None, overrides: tuple[s
     """
     from launcher.cli import starting
     from launcher.cli.continuing import continued
+    from launcher.rundir import locked
     from launcher.runs import find_run, runs_folder
 
     found = find_run(run, runs_folder(runs))
-    job_and_plan = continued(found, overrides, {"nodes": nodes, "backend": backend})
+    with locked(found):  # until it is supervised: of two that resume at once, one is refused before it changes anything
+        job_and_plan = continued(found, overrides, {"nodes": nodes, "backend": backend})
+        if job_and_plan is not None and not detach:
+            return starting.foreground(found, *job_and_plan, ranks=ranks, as_json=as_json, holding=True)
     if job_and_plan is None:
         if as_json:
             from launcher.cli.terminal import print_json
@@ -38,7 +42,4 @@ def command(run: str, nodes: str | None, backend: str | None, overrides: tuple[s
         else:
             print(f"{found.id} is done: there is nothing left to train. See it with 'launch status {options.called(found.path)}'")
         return 0
-    job, plan = job_and_plan
-    if detach:
-        return starting.background(found, as_json=as_json)
-    return starting.foreground(found, job, plan, ranks=ranks, as_json=as_json)
+    return starting.background(found, as_json=as_json)

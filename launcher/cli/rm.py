@@ -23,8 +23,8 @@ def command(run: tuple[str, ...], yes: bool, runs: str | None) -> int:
     launch rm resnet-digits
     launch rm 20261124-193812 --yes
     """
-    from launcher.cli.continuing import refuse_live
     from launcher.cli.terminal import shown_path, size, table
+    from launcher.rundir import refuse_live
     from launcher.runs import find_run, runs_folder
 
     found = list({item.path: item for item in (find_run(name, runs_folder(runs)) for name in run)}.values())

@@ -12,7 +12,7 @@ from launcher.rundir import RunDir
 from launcher.spec import Job
 
 
-def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json: bool) -> int:
+def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json: bool, holding: bool = False) -> int:
     """Supervises here until the run ends. Returns the exit code. Raises UsageError, BackendError."""
     from launcher.cli.ending import report
     from launcher.cli.screen import Screen
@@ -25,7 +25,7 @@ def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json:
         screen.note(f"{run.id}: {world(plan)}. Ctrl-C saves and stops")
         for note in notes(job, plan):
             screen.note(note)
-        outcome = supervise(run, screen=screen)
+        outcome = supervise(run, screen=screen, holding=holding)
         screen()
     say(report(run) + "\n", sys.stderr if outcome.state == "failed" else out)
     if as_json:

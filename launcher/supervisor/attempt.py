@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from launcher.plan import Plan
@@ -23,6 +23,9 @@ COLLECT_S = 0.03
 """Failures of one moment are one failure: the first to be told of need not be the first that happened."""
 COLLECT_ECHOES_S = 1.0
 """Where all that failed so far only tells of another rank's end, that other rank is waited for."""
+
+END_WITHIN_S = 8.0
+"""So long the ranks of a node may take to be gone after SIGKILL; then the node's agent is taken for lost."""
 
 Phase = Literal["opening", "starting", "running", "collecting", "ending", "over"]
 
@@ -40,14 +43,15 @@ class Attempt:
     def __init__(self, number: int, run: RunDir, plan: Plan, pool: Pool) -> None:
         self.number, self.run, self.plan, self.pool = number, run, plan, pool
         self.phase: Phase = "opening"
-        self.began = time.monotonic()
         self.ranks_began: float | None = None
         self.collect_until = 0.0
+        self.end_by: float | None = None
         self.exits: list[dict[str, Any]] = []
         self.swept: set[int] = set()
         self.stop_asked = False
         self.kill_asked = False
         self.pulses = 0
+        self.step: int | None = None
         self.ended: Ended | None = None
         self.lost: Failure | None = None
         first = plan.nodes[0]
@@ -81,6 +85,7 @@ class Attempt:
                 self.phase = "running" if self.phase == "starting" else self.phase
             case "step":
                 self.pulses = max(self.pulses, message["pulses"])
+                self.step = max(self.step or 0, message["step"]) if message["step"] >= 0 else self.step
             case "exited":
                 self.exited({**message, "agent": agent})
             case "swept":
@@ -122,13 +127,15 @@ class Attempt:
 
     def trouble(self, agent: int, message: Mapping[str, Any]) -> None:
         kind: Literal["environment", "agent"] = "environment" if message["what"] == "environment" else "agent"
-        self.lose(Failure(attempt=self.number, node=agent, host=self.hosts().get(agent), kind=kind, message=message["message"]))
+        self.lose(Failure(attempt=self.number, node=agent, host=self.hosts().get(agent), kind=kind, message=message["message"],
+                          step=self.step, pulses=self.pulses))  # fmt: skip
 
     def agent_lost(self, agent: int, why: Mapping[str, Any]) -> None:
         """The node's ranks went with it."""
         self.swept.add(agent)
         text = f"the agent of node {agent} was lost: {why['why']}"
-        self.lose(Failure(attempt=self.number, node=agent, host=why["host"], kind="agent", message=text, pulses=self.pulses))
+        self.lose(Failure(attempt=self.number, node=agent, host=why["host"], kind="agent", message=text, step=self.step,
+                          pulses=self.pulses))  # fmt: skip
 
     def lose(self, failure: Failure) -> None:
         if self.phase != "over":
@@ -152,19 +159,23 @@ class Attempt:
 
     def end(self) -> None:
         self.phase = "ending"
+        self.end_by = self.end_by or time.monotonic() + END_WITHIN_S
         self.pool.send({"kind": "kill", "to": self.nodes, "attempt": self.number})
 
     def tick(self) -> None:
         if self.phase == "collecting" and time.monotonic() >= self.collect_until:
             self.end()
+        if self.phase == "ending" and self.end_by is not None and time.monotonic() > self.end_by:
+            for node in [each for each in self.nodes if each in self.pool.agents and each not in self.swept]:
+                self.pool.lose(self.pool.agents[node], f"its ranks were not gone {END_WITHIN_S:g} s after they were killed")
         self.settle()
 
     def settle(self) -> None:
-        """Over when nothing of it is left on any node that still answers."""
-        everywhere = all(node in self.swept for node in self.nodes if node in self.pool.agents)
+        """Over when nothing of it is left on any node."""
+        everywhere = all(node in self.swept for node in self.nodes if node in self.pool)
         all_ended = len(self.exits) >= self.plan.world.world_size
         if self.phase == "collecting" and all_ended:
-            self.phase = "ending"
+            self.phase, self.end_by = "ending", time.monotonic() + END_WITHIN_S
         if (
             self.ended is None
             and everywhere
@@ -177,11 +188,17 @@ class Attempt:
         if self.kill_asked:
             return Ended(how="killed")
         failures = [message for message in self.exits if self.failed(message)]
-        if failures:
-            return Ended(how="failed", failure=root_cause(self.run, self.number, failures, self.hosts()))
-        if self.lost is not None:
+        cause = root_cause(self.run, self.number, failures, self.hosts()) if failures else None
+        if self.lost is not None and (cause is None or echoes(cause) or cause.kind == "agent"):
             return Ended(how="failed", failure=self.lost)
+        if cause is not None:
+            return Ended(how="failed", failure=cause)
         codes = {message["code"] for message in self.exits}
+        if not self.stop_asked and not codes <= {0, SAVED}:
+            failure = failure_of(self.run, self.number, self.exits[0], self.hosts())
+            return Ended(
+                how="failed", failure=replace(failure, kind="agent", message="its ranks were ended, and nobody asked for it")
+            )
         if codes == {0} and not (self.stop_asked and self.plan.entry.kind != "worker"):
             return Ended(how="done")
         return Ended(

@@ -14,8 +14,6 @@ from launcher.rundir import RunDir, read_json, write_json
 
 Kind = Literal["error", "spec", "environment", "oom", "nan", "signal", "exit", "agent"]
 
-FORK_SERVER_DIED = 255
-"""A rank's exit code where the process that it was forked from died."""
 TAIL_LINES = 20
 TAIL_BYTES = 16_384
 
@@ -68,8 +66,8 @@ class Failure:
             place = f" at {self.where}" if self.where else ""
             first = (self.message or "").splitlines()[:1]
             return f"{self.exception}{place}" + (f": {first[0]}" if first else "")
-        if self.kind == "agent":
-            return self.message or "its fork server died"
+        if self.kind == "agent" or (self.message and self.exit_code is None):
+            return (self.message or "its fork server died").splitlines()[0]
         return f"exited with code {self.exit_code}"
 
 
@@ -88,7 +86,7 @@ def failure_of(run: RunDir, attempt: int, message: Mapping[str, Any], hosts: Map
     attempt = message.get("log_attempt", attempt)  # torchrun's own restarts are attempts of their own
     told = (read_json(run.rank_error(attempt, rank)) or {}) if code > 0 else {}
     step = told.get("step") if told.get("step") is not None else message.get("step")
-    kind: Kind = "signal" if code < 0 else "agent" if code == FORK_SERVER_DIED else told.get("kind", "exit")
+    kind: Kind = "signal" if code < 0 else "agent" if message.get("server_died") else told.get("kind", "exit")
     return Failure(
         attempt=attempt, node=message["agent"], host=hosts.get(message["agent"]), rank=rank, local_rank=message.get("local_rank"),
         step=step, kind=kind, exception=told.get("exception"), message=told.get("message"), where=told.get("where"),

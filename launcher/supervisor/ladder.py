@@ -42,7 +42,7 @@ def decide(failure: Failure, budget: Budget, *, engine: str, age_s: float, progr
         return Decision(action="give up", reason="the environment is wrong: another attempt would end the same", exit_code=3)
     if failure.kind == "nan":
         return Decision(action="give up", reason="the loss is not finite, and the same steps would give the same loss")
-    if engine == "torchrun":
+    if engine == "torchrun" and failure.kind != "agent":
         return Decision(action="give up", reason="restarts are torchrun's own, and it gave up")
     if failure.kind == "oom" and failure.details and failure.details.get("micro_batch_size"):
         size = failure.details["micro_batch_size"]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 from launcher import backends, checkpoints, provenance
+from launcher.errors import BackendError
 from launcher.events import State, record
 from launcher.load import load_job
 from launcher.plan import Plan, read_plan
@@ -25,7 +29,9 @@ COLLECT_TICK_S = 0.01
 LOOKS_S = 0.5
 SILENCE = 0.75
 """An agent ends itself after this share of `lost_after` without a word, so that two attempts never overlap."""
-Wish = Literal["stop", "interrupt", "cancel", "at once"]
+AGAIN_S = 0.5
+"""Signals of one moment are one wish: a session that is torn down sends SIGHUP and SIGTERM together."""
+Wish = Literal["stop", "interrupt", "cancel"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,22 +44,37 @@ class Outcome:
     failure: cause.Failure | None = None
 
 
-def supervise(run: RunDir, *, screen: Callable[[], None] | None = None) -> Outcome:
+def supervise(run: RunDir, *, screen: Callable[[], None] | None = None, holding: bool = False) -> Outcome:
     """Runs it to its end, whatever dies under it; `screen` is called about ten times a second.
+
+    `holding`: the caller holds the run's lock already.
 
     Raises UsageError where somebody else supervises the run, BackendError where the environment is wrong.
     """
-    plan = read_plan(run)
-    job = load_job(run.job)
-    with locked(run), Signals() as signals:
-        for what in ("stop", "cancel"):
-            run.request(what).unlink(missing_ok=True)
-        record(run, "supervising", backend=plan.backend, pid=os.getpid())
-        with Pool(backends.choose(plan.backend), lost_after_s=plan.lost_after_s, wake=signals.wake) as pool:
-            supervision = Supervision(run, job, plan, pool)
-            if not run.provenance.exists():
-                provenance.keep(run, job.workdir)
-            drive(supervision, pool, signals, screen)
+    try:
+        with nullcontext() if holding else locked(run), Signals() as signals:
+            return supervise_held(run, signals, screen)
+    except OSError as error:
+        raise BackendError(
+            f"cannot write into {run.path}: {error.strerror or error}. The ranks were ended; make room there, "
+            f"then continue with 'launch resume {run.id}'"
+        ) from None
+
+
+def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | None) -> Outcome:
+    plan, job = read_plan(run), load_job(run.job)
+    for what in ("stop", "cancel"):
+        run.request(what).unlink(missing_ok=True)
+    record(run, "supervising", backend=plan.backend, pid=os.getpid())
+    # Beside the start, not before it: git and the packages' metadata can take seconds, and the agents want to be pinged.
+    origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
+    with Pool(backends.choose(plan.backend), lost_after_s=plan.lost_after_s, wake=signals.wake) as pool:
+        supervision = Supervision(run, job, plan, pool)
+        if not run.provenance.exists():
+            origins.start()
+        drive(supervision, pool, signals, screen)
+    if origins.ident is not None:
+        origins.join()
     assert supervision.outcome is not None
     return supervision.outcome
 
@@ -64,8 +85,7 @@ def drive(supervision: Supervision, pool: Pool, signals: Signals, screen: Callab
         for news in pool.poll(supervision.patience_s):
             supervision.hear(news)
         while signals.received:
-            name = signals.received.pop(0).name
-            supervision.wish("interrupt" if name == "SIGINT" else "stop", f"{name} received")
+            supervision.signalled(signals.received.pop(0))
         if time.monotonic() - looked > LOOKS_S:
             looked = time.monotonic()
             supervision.look_at_requests()
@@ -83,6 +103,7 @@ class Supervision:
     def __init__(self, run: RunDir, job: Job, plan: Plan, pool: Pool) -> None:
         self.run, self.job, self.plan, self.pool = run, job, plan, pool
         self.wished: Wish | None = None
+        self.wished_at = 0.0
         self.outcome: Outcome | None = None
         self.budget = Budget(allowed=job.retry.max_restarts, progress=self.progress())
         for node in plan.nodes:
@@ -99,7 +120,7 @@ class Supervision:
         self.pool.send({"kind": "warm", "to": [node], "run_dir": str(self.run.path), "node": node, "silence_s": silence_s})
 
     def new_attempt(self) -> Attempt:
-        number = 1 + max((int(path.name.removeprefix("attempt-")) for path in self.run.logs.glob("attempt-*")), default=0)
+        number = 1 + max(self.run.attempts(), default=0)
         self.run.attempt(number).mkdir(parents=True)
         record(self.run, "attempt", attempt=number, world_size=self.plan.world.world_size, nodes=self.plan.world.nodes)
         return Attempt(number, self.run, self.plan, self.pool)
@@ -128,18 +149,27 @@ class Supervision:
         for what in ("cancel", "stop"):
             if self.run.request(what).exists():
                 self.run.request(what).unlink(missing_ok=True)
-                self.wish("cancel" if what == "cancel" else "stop", f"launch {what}")
+                self.end_at_once(f"launch {what}", "cancel") if what == "cancel" else self.end_saved(f"launch {what}", "stop")
 
-    def wish(self, wish: Wish, why: str) -> None:
-        """Somebody wants it to end. The second time, or a cancel, at once."""
-        if wish == "cancel" or self.wished is not None:
-            self.wished = "cancel" if wish == "cancel" else self.wished
-            record(self.run, "stopping", attempt=self.attempt.number, reason=f"{why}: at once, nothing more is saved")
-            self.attempt.kill()
-            return
-        self.wished = wish
-        record(self.run, "stopping", attempt=self.attempt.number, reason=f"{why}: saving at the next step boundary")
-        self.attempt.ask_to_stop()
+    def signalled(self, number: signal.Signals) -> None:
+        """A second Ctrl-C or SIGTERM means at once; a second `launch stop`, or the terminal that goes, does not."""
+        again = self.wished is not None and time.monotonic() - self.wished_at > AGAIN_S and number != signal.SIGHUP
+        if again:
+            self.end_at_once(f"{number.name} again")
+        else:
+            self.end_saved(f"{number.name} received", "interrupt" if number == signal.SIGINT else "stop")
+
+    def end_saved(self, why: str, wish: Wish) -> None:
+        """All ranks save at the next step boundary. The first wish decides the exit code."""
+        if self.wished is None:
+            self.wished, self.wished_at = wish, time.monotonic()
+            record(self.run, "stopping", attempt=self.attempt.number, reason=f"{why}: saving at the next step boundary")
+            self.attempt.ask_to_stop()
+
+    def end_at_once(self, why: str, wish: Wish | None = None) -> None:
+        self.wished = wish or self.wished
+        record(self.run, "stopping", attempt=self.attempt.number, reason=f"{why}: at once, nothing more is saved")
+        self.attempt.kill()
 
     def tick(self) -> None:
         self.attempt.tick()
@@ -156,16 +186,29 @@ class Supervision:
                 Outcome(state="cancelled", exit_code=130, reason="cancelled: nothing was saved after the last checkpoint")
             )
         elif ended.how == "killed":
-            code = 130 if self.wished == "interrupt" else 75
             self.finish(
-                Outcome(state="stopped", exit_code=code, reason="ended at once: what came after the last checkpoint is lost")
+                Outcome(
+                    state="stopped", exit_code=self.stop_code, reason="ended at once: what came after the last checkpoint is lost"
+                )
             )
         else:
-            code = 130 if self.wished == "interrupt" else 75
-            self.finish(Outcome(state="stopped", exit_code=code, reason=ended.reason or "saved, can be continued"))
+            self.finish(Outcome(state="stopped", exit_code=self.stop_code, reason=ended.reason or "saved, can be continued"))
 
     def after_failure(self, failure: cause.Failure) -> None:
         cause.keep(self.run, failure)
+        if self.wished is not None and not failure.users_error:
+            reason = f"it was asked to end, and could not save: {failure.sentence()}"
+            record(
+                self.run,
+                "failure",
+                attempt=failure.attempt,
+                step=failure.step,
+                rank=failure.rank,
+                node=failure.node,
+                reason=reason,
+            )
+            self.finish(Outcome(state="stopped", exit_code=self.stop_code, reason=reason, failure=failure))
+            return
         progress = self.progress() if self.plan.entry.kind == "worker" else max(failure.step or -1, self.progress())
         decision = self.decide(failure, progress)
         record(self.run, "failure", attempt=failure.attempt, step=failure.step, rank=failure.rank, node=failure.node,
@@ -189,9 +232,15 @@ class Supervision:
 
     def decide(self, failure: cause.Failure, progress: int) -> Decision:
         if self.wished is not None:
-            return Decision(action="give up", reason="it was asked to end, and failed while ending")
+            codes = {"spec": 2, "environment": 3}
+            reason = "it was asked to end, and failed while ending"
+            return Decision(action="give up", reason=reason, exit_code=codes.get(failure.kind, 1))
         return decide(failure, self.budget, engine=self.plan.entry.engine, age_s=self.attempt.age_s, progress=progress,
                       builtin=self.plan.entry.kind == "worker")  # fmt: skip
+
+    @property
+    def stop_code(self) -> int:
+        return 130 if self.wished == "interrupt" else 75
 
     def finish(self, outcome: Outcome) -> None:
         self.outcome = outcome

@@ -16,6 +16,8 @@ from launcher.plan import Node
 from launcher.protocol import ToAgent, decode, encode
 
 PING_S = 1.0
+START_S = 60.0
+"""How long an agent may take to its first word: on a cold network file system an interpreter starts slowly."""
 READ_BYTES = 1 << 16
 MAX_LINE_BYTES = 1 << 16
 """A line longer than this is not a message: some library wrote into the stream."""
@@ -35,6 +37,7 @@ class Agent:
         os.set_blocking(self.stdin, False)
         os.set_blocking(self.stdout, False)
         self.heard = time.monotonic()
+        self.greeted = False
         self.pending = b""
 
     @property
@@ -51,28 +54,27 @@ class Agent:
         data = os.read(self.stdout, READ_BYTES)
         if not data:
             raise EOFError
-        self.heard = time.monotonic()
+        self.heard, self.greeted = time.monotonic(), True
         *lines, self.pending = (self.pending + data).split(b"\n")
         self.pending = self.pending[-MAX_LINE_BYTES:]
         yield from (message for message in map(decode, lines) if message is not None)
 
-    def end(self) -> None:
-        """Ends what is left of it and waits until it is gone, so that two attempts cannot overlap."""
-        # SIGQUIT first: the agent's wrapper then sweeps up what its ranks started, in sessions that no group kill reaches.
+    def quit(self) -> None:
+        """Its wrapper sweeps up what the ranks started, in sessions that no group kill reaches, and ends."""
         self.process.send_signal(signal.SIGQUIT)
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(GONE_S)
-            return
-        with suppress(ProcessLookupError):
+
+    def end(self) -> None:
+        """Kills what is still there of it: its group lives as long as any member of it."""
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(GONE_S)
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            with suppress(OSError):
+                stream.close()
 
 
 class News(NamedTuple):
@@ -81,13 +83,23 @@ class News(NamedTuple):
     message: dict[str, Any]
 
 
+class Leaving(NamedTuple):
+    """A lost agent that is being ended; it is told of as lost once it is gone, so that two attempts cannot overlap."""
+
+    agent: Agent
+    why: str
+    until: float
+
+
 class Pool:
     """All agents of a supervisor. Several runs may be driven over one pool."""
 
     def __init__(self, backend: ModuleType, *, lost_after_s: float, wake: int | None = None) -> None:
         self.backend = backend
         self.lost_after_s = lost_after_s
+        self.ping_s = min(PING_S, lost_after_s / 8)
         self.agents: dict[int, Agent] = {}
+        self.leaving: list[Leaving] = []
         self.selector = selectors.DefaultSelector()
         self.pinged = 0.0
         if wake is not None:
@@ -98,32 +110,23 @@ class Pool:
 
     def __exit__(self, *exc: object) -> None:
         """Closing its input tells an agent that it is over: it ends its ranks and itself."""
-        for agent in self.agents.values():
-            with suppress(OSError):
-                agent.close()
-        for agent in self.agents.values():
+        everyone = [*self.agents.values(), *(each.agent for each in self.leaving)]
+        for agent in everyone:
+            agent.close()
+        for agent in everyone:
             with suppress(subprocess.TimeoutExpired):
                 agent.process.wait(GONE_S)
-                continue
             agent.end()
         self.selector.close()
+
+    def __contains__(self, agent_id: int) -> bool:
+        """Whether anything of it may still be there."""
+        return agent_id in self.agents or any(each.agent.id == agent_id for each in self.leaving)
 
     def start(self, node: Node) -> None:
         agent = Agent(node, self.backend.start_agent(node))
         self.agents[agent.id] = agent
         self.selector.register(agent.stdout, selectors.EVENT_READ, agent)
-
-    def replace(self, node: Node) -> None:
-        """A new agent where one was lost."""
-        self.drop(node.index)
-        self.start(node)
-
-    def drop(self, agent_id: int) -> None:
-        agent = self.agents.pop(agent_id, None)
-        if agent is not None:
-            self.selector.unregister(agent.stdout)
-            agent.end()
-            agent.close()
 
     def send(self, message: ToAgent) -> None:
         for agent_id in message["to"]:
@@ -140,27 +143,41 @@ class Pool:
                     os.read(key.fd, READ_BYTES)
             else:
                 news += self.heard(key.data)
-        return news + list(self.silent())
+        self.look_for_silence()
+        return news + list(self.gone())
 
     def heard(self, agent: Agent) -> Iterator[News]:
         try:
             yield from (News(agent.id, "message", message) for message in agent.read())
         except (EOFError, OSError):
-            yield self.lose(agent, "its stream ended")
+            self.lose(agent, "its stream ended")
 
-    def silent(self) -> Iterator[News]:
+    def look_for_silence(self) -> None:
         now = time.monotonic()
-        for agent in [each for each in self.agents.values() if now - each.heard > self.lost_after_s]:
-            yield self.lose(agent, f"nothing heard of it for {self.lost_after_s:g} s")
+        for agent in list(self.agents.values()):
+            patience_s = self.lost_after_s if agent.greeted else max(START_S, self.lost_after_s)
+            if now - agent.heard > patience_s:
+                self.lose(agent, f"nothing heard of it for {patience_s:g} s")
 
-    def lose(self, agent: Agent, why: str) -> News:
-        self.drop(agent.id)
-        code = agent.process.poll()
-        return News(agent.id, "lost", {"why": why, "code": code, "host": agent.node.host})
+    def lose(self, agent: Agent, why: str) -> None:
+        """Ends it beside everything else: the others are heard and pinged meanwhile."""
+        del self.agents[agent.id]
+        self.selector.unregister(agent.stdout)
+        agent.quit()
+        self.leaving.append(Leaving(agent, why, time.monotonic() + GONE_S))
+
+    def gone(self) -> Iterator[News]:
+        for leaving in list(self.leaving):
+            agent, why, until = leaving
+            if agent.process.poll() is not None or time.monotonic() > until:
+                agent.end()
+                agent.close()
+                self.leaving.remove(leaving)
+                yield News(agent.id, "lost", {"why": why, "code": agent.process.poll(), "host": agent.node.host})
 
     def ping(self) -> None:
         now = time.monotonic()
-        if now - self.pinged >= PING_S:
+        if now - self.pinged >= self.ping_s:
             if self.pinged and now - self.pinged > self.lost_after_s:
                 # This process was itself stopped (Ctrl-Z, a suspended machine): the silence was ours, so hear them out first.
                 for agent in self.agents.values():

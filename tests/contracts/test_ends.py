@@ -284,7 +284,7 @@ def test_stop_and_cancel_of_a_run_that_does_not_run_are_refused(finished: Case) 
 
 def test_two_launches_at_one_moment_share_nothing(desk: Desk) -> None:
     desk.write("own.py", "import os\nprint(os.environ['MASTER_PORT'], flush=True)\n")
-    job = desk.job(script_job(resources={"procs_per_node": 1, "nodes": 2, "threads": 1, "device": "cpu"}))
+    job = desk.job(script_job(resources={"procs_per_node": 2, "threads": 1, "device": "cpu"}))
     both = [desk.start(LAUNCH, job), desk.start(LAUNCH, job)]
     assert [each.wait(90) for each in both] == [0, 0], desk.screen()
     ports = {(run / "logs" / "attempt-1" / "rank-0.log").read_text() for run in desk.runs()}
@@ -294,23 +294,23 @@ def test_two_launches_at_one_moment_share_nothing(desk: Desk) -> None:
 FRAGILE = """
 import mine
 
-class Net(mine.Net):
-    calls = 0
-    def forward(self, features):
-        self.calls += 1
-        if self.calls == 4:
-            raise ValueError("every fourth step")
-        return super().forward(features)
+calls = 0
+
+
+def loss(output, batch):
+    global calls
+    calls += 1
+    if calls == 4:
+        raise ValueError("every fourth step")
+    return mine.loss(output, batch)
 """
 
 
 def test_the_restart_budget_is_counted_since_the_last_progress(desk: Desk) -> None:
     """Each attempt takes three steps, of which at least two are kept, and one restart is allowed: it gets to the end."""
     desk.write("fragile.py", FRAGILE)
-    model = {"target": "fragile:Net", "width": 8}
-    outcome = desk.launch(
-        desk.job(small(train__model=model, train__max_steps=8, checkpoint__every="2 steps", retry__max_restarts=1))
-    )
+    job = small(train__loss="fragile:loss", train__max_steps=8, checkpoint__every="2 steps", retry__max_restarts=1)
+    outcome = desk.launch(desk.job(job))
     assert outcome.code == 0, outcome.said
     assert desk.status()["attempts"] == 4
     assert (desk.run() / "failure.json").exists()

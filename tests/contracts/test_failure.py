@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.conftest import Desk, Job, script_job, small
+from tests.contracts.conftest import Desk, Job, rows, script_job, small
 
 KEYS = {
     "rank",
@@ -99,7 +99,8 @@ def test_an_error_in_the_users_code_of_a_training(desk: Desk) -> None:
     assert (told["rank"], told["local_rank"], told["node"], told["attempt"]) == (1, 1, 0, 1)
     assert (told["exception"], told["message"], told["signal"]) == ("ValueError", "the user's own mistake", None)
     assert told["where"].endswith(f"mine.py:{line}")
-    assert told["step"] in (6, 7)
+    last = rows(desk.run())[-1]["step"]
+    assert told["step"] in (last, last + 1)
 
 
 @pytest.mark.parametrize(("deed", "name", "code"), [("kill", "SIGKILL", None), ("exit", None, 3)])

@@ -1,6 +1,7 @@
 """An agent that behaves: it speaks the protocol over its streams, and its ranks end as a scenario says.
 
 The scenario (a JSON file) maps an attempt to what happens in it: {"1": {"exits": [[0.05, RANK, CODE]], "die": 0.1, "mute": 0.1}}.
+`unkillable` nodes do not end their ranks; with "deaf" they do not hear a stop, with "slow" they take so many seconds over it.
 Ranks without an exit in the scenario run until they are told to stop (then they end with `saved`, 75) or are killed.
 """
 
@@ -47,11 +48,14 @@ class Scripted:
                 self.say(kind="store", attempt=message["attempt"], host="127.0.0.1", port=1)
             case "start":
                 self.start(message)
-            case "stop":
+            case "stop" if not self.scenario.get("deaf"):
+                time.sleep(self.scenario.get("slow", 0))
                 for rank in list(self.living):
                     self.end(rank, self.scenario.get("saved", 75))
             case "kill":
                 self.attempt = self.attempt or message["attempt"]
+                if self.number in self.scenario.get(str(self.attempt), {}).get("unkillable", []):
+                    return
                 for rank in list(self.living):
                     self.end(rank, -9, killed=True)
                 self.say(kind="swept", attempt=message["attempt"])
@@ -60,7 +64,7 @@ class Scripted:
         self.attempt = message["attempt"]
         script = self.scenario.get(str(self.attempt), {})
         first, count = message["base_rank"], message["local_world_size"]
-        self.living = {rank: True for rank in range(first, first + count)}
+        self.living = dict.fromkeys(range(first, first + count), True)
         self.say(kind="started", attempt=self.attempt, pids=[])
         now = time.monotonic()
         self.due = sorted((now + after, rank, code) for after, rank, code in script.get("exits", []) if rank in self.living)

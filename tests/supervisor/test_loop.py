@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from launcher.errors import UsageError
+from launcher.errors import BackendError, UsageError
 from launcher.events import summarize
 from launcher.rundir import RunDir, json_lines, locked, read_json
-from launcher.supervisor import supervise
+from launcher.supervisor import attempt as attempts
+from launcher.supervisor import cause, supervise
 
 Scripted = Callable[..., RunDir]
 DONE = {"exits": [[0.02, 0, 0], [0.03, 1, 0]]}
@@ -129,14 +130,53 @@ def test_a_script_that_ends_well_after_a_stop_counts_as_stopped(scripted: Script
 
 
 def test_a_second_ctrl_c_ends_it_at_once(scripted: Scripted) -> None:
-    run = scripted({"saved": 0})
+    run = scripted({"deaf": True})
 
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.7)
         os.kill(os.getpid(), signal.SIGINT)
 
     when(run, "running", twice)
     assert supervise(run).exit_code == 130
+
+
+@pytest.mark.parametrize("second", [signal.SIGHUP, signal.SIGTERM])
+def test_signals_of_one_moment_are_one_wish(scripted: Scripted, second: signal.Signals) -> None:
+    run = scripted({"slow": 0.3})
+
+    def torn_down() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), second)
+
+    when(run, "running", torn_down)
+    outcome = supervise(run)
+    assert (outcome.exit_code, outcome.reason) == (75, "saved, can be continued")
+
+
+def test_ranks_that_are_not_gone_in_time_take_their_agent_with_them(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "END_WITHIN_S", 0.3)
+    run = scripted({"1": {"exits": [[0.02, 1, -9]], "unkillable": [0]}, "2": DONE})
+    assert supervise(run).state == "done"
+
+
+def test_a_stop_that_meets_a_machines_failure_can_be_continued(scripted: Scripted) -> None:
+    run = scripted({"1": {"die": 0.5, "node": 1}, "deaf": True})
+    when(run, "running", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    outcome = supervise(run)
+    assert (outcome.state, outcome.exit_code) == ("stopped", 75)
+    assert "the agent of node 1 was lost" in (outcome.reason or "")
+
+
+def test_a_full_disk_is_said_in_a_sentence(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = scripted({"1": {"exits": [[0.02, 0, -9]]}})
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cause, "keep", full)
+    with pytest.raises(BackendError, match=r"No space left on device.*launch resume"):
+        supervise(run)
 
 
 @pytest.mark.parametrize(("request_", "state", "code"), [("stop", "stopped", 75), ("cancel", "cancelled", 130)])
