@@ -55,6 +55,7 @@ class Attempt:
         self.channels = folder / f"attempt-{self.number}"
         self.channels.mkdir(exist_ok=True)
         work.run.attempt(self.number).mkdir(parents=True, exist_ok=True)
+        work.run.node_log(self.number, work.node).touch()
         self.ranks = [self.make_rank(local_rank) for local_rank in range(start["local_world_size"])]
         self.told: tuple[int, int] | None = None
         self.tell_at = 0.0

@@ -79,15 +79,17 @@ def write_error(error: BaseException, path: str | None, kind: str) -> None:
     if path is None:
         return
     details = getattr(error, "details", None)
+    details = details if isinstance(details, dict) else {}
     report: dict[str, Any] = {
         "exception": type(error).__name__,
         "message": message(error),
-        "where": where(error),
+        # An error that came from a loader's process has no frames here: it brings its place along.
+        "where": where(error) or details.get("where"),
         "traceback": "".join(traceback.format_exception(error)),
         "step": rank.last_step(),
         "kind": kind,
     }
-    if isinstance(details, dict):
+    if details:
         report["details"] = json.loads(json.dumps(details, default=str))
     with suppress(OSError, TypeError, ValueError):
         write_json(Path(path), report)

@@ -98,6 +98,7 @@ def execute(program: Program) -> None:
     sys.modules["__main__"] = main = types.ModuleType("__main__")
     main.__dict__.update(__builtins__=builtins, __annotations__={})
     if program.kind == "script":
+        sys.path.append(program.cwd)  # workdir is importable; last, so that what lies beside the script goes first
         run_script(program.target, program.argv)
     else:
         run_module(program.target, program.argv)

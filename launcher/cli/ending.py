@@ -52,7 +52,7 @@ def facts(run: RunDir, summary: Summary) -> Iterator[tuple[str, str]]:
     if run.plots.is_dir() and any(run.plots.iterdir()):
         yield "curves", shown_path(run.plots)
     yield "run", shown_path(run.path)
-    yield from (("next", command) for command in suggestions(run, summary, has_rows=bool(rows)))
+    yield from (("next", command) for command in suggestions(run, summary, has_val=any("val/loss" in row for row in rows)))
 
 
 def metrics(rows: list[dict[str, Any]], job: Job | None) -> Iterator[tuple[str, str]]:
@@ -81,9 +81,9 @@ def saved(run: RunDir, job: Job | None) -> Iterator[tuple[str, str]]:
         yield "best", shown_path(best.path)
 
 
-def suggestions(run: RunDir, summary: Summary, *, has_rows: bool) -> Iterator[str]:
+def suggestions(run: RunDir, summary: Summary, *, has_val: bool) -> Iterator[str]:
     name = shlex.quote(called(run.path))
-    if summary.state == "done" and has_rows:
+    if summary.state == "done" and has_val:
         yield f"launch eval {name} --split val"
     if summary.state in ("stopped", "cancelled", "prepared") or (summary.state == "failed" and not wrong_job(run)):
         yield f"launch resume {name}"

@@ -9,7 +9,7 @@ from launcher import events, rank
 from launcher.rundir import RunDir
 from launcher.spec import Job
 from launcher.spec.values import Duration
-from launcher.worker import views
+from launcher.worker import devices, views
 from launcher.worker.build import Training, build
 from launcher.worker.cadence import Cadence, cadence
 from launcher.worker.checkpoint import Saver
@@ -33,6 +33,7 @@ NEVER = Cadence(steps=math.inf)
 def train(run: RunDir, job: Job, world: World) -> int:
     """Trains to the end (0) or until asked to stop (75). Raises WorkerError."""
     training = build(run, job, world)
+    devices.keep(run, world)
     state = TrainState(model=training.model, optimizer=training.optimizer, scaler=training.accelerator.scaler)
     history, saver = History(run, world), Saver(run, world, job.checkpoint, job=job)
     history.cut(restore(run, state, world) or 0)

@@ -65,7 +65,7 @@ def main() -> None:
     training = Training()
     job = Job.model_validate({"name": "stall", "workdir": "/", "train": TRAIN})
     ours, theirs, after_ours, after_theirs = [], [], [], []
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         saver = Saver(RunDir(folder), World(), job.checkpoint, job=job)
         saver.prepare(training.state)
         saver.wait()

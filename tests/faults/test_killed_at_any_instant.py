@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.faults.conftest import Bench, family, gone, until
 
 JOB: dict[str, Any] = {
     "seed": 5,
     "train": {
-        "model": {"target": "mlp", "in_features": 64, "hidden": [512, 512], "out_features": 10, "dropout": 0.2, "batch_norm": True},
+        "model": {
+            "target": "mlp",
+            "in_features": 64,
+            "hidden": [512, 512],
+            "out_features": 10,
+            "dropout": 0.2,
+            "batch_norm": True,
+        },
         "loss": "cross_entropy",
         "optimizer": {"target": "adamw", "lr": 0.002},
         "schedule": {"target": "cosine", "warmup": "10%"},

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import trainings
-from trainings import ALONE, new_run, same, saved, saver, step, training
 
 from launcher import checkpoints
 from launcher.rundir import RunDir, json_lines
 from launcher.worker.checkpoint import restore
 from launcher.worker.errors import WorkerError
+from tests.worker.trainings import ALONE, new_run, same, saved, saver, step, training
 
 KILLS = 20
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from trainings import new_run, saver, training
 
 from launcher.rundir import RunDir
 from launcher.worker.checkpoint import restore
 from launcher.worker.world import World
+from tests.worker.trainings import new_run, saver, training
 
 WORLD_SIZE = 2
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainings import ALONE, new_run, saved, saver, step, training
 
 from launcher import checkpoints
 from launcher.rundir import RunDir, json_lines
 from launcher.worker.checkpoint import restore
+from tests.worker.trainings import ALONE, new_run, saved, saver, step, training
 
 SCORES = [0.5, 0.9, 0.7, 0.9, 0.6, 0.8]
 

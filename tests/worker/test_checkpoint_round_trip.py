@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from trainings import ALONE, network, new_run, same, saved, step, training
 
 from launcher.worker.checkpoint import load_model_weights, restore
 from launcher.worker.errors import WorkerError
+from tests.worker.trainings import ALONE, network, new_run, same, saved, step, training
 
 OPTIMIZERS = {
     "sgd": (torch.optim.SGD, {}),

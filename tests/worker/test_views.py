@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from trainings import ALONE, new_run
 from wandb.proto import wandb_internal_pb2
 
 from launcher.load import load_job
 from launcher.rundir import RunDir, json_lines
 from launcher.worker import views
 from launcher.worker.history import History
+from tests.worker.trainings import ALONE, new_run
 
 ALL = {"wandb": {"project": "demo"}, "tensorboard": True, "csv": True, "plots": True}
 FILES = ALL | {"wandb": False}
