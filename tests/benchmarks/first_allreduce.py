@@ -46,20 +46,24 @@ class Trial:
         return ended - began
 
 
-def main() -> None:
+def compare(nodes: int, procs: int) -> None:
     launch = str(Path(sys.executable).with_name("launch"))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "script.py"]
-    for nodes, procs in ((1, 2), (2, 1)):
-        with tempfile.TemporaryDirectory() as folder:
-            trial = Trial(Path(folder))
-            spec = trial.folder / "job.yaml"
-            spec.write_text(f"run: {{script: script.py}}\nresources: {{nodes: {nodes}, procs_per_node: {procs}, device: cpu}}\n")
-            ours, theirs = in_turn(
-                lambda: trial.time("ours", [launch, str(spec)]), lambda: trial.time("torchrun", torchrun), pairs=PAIRS
-            )  # fmt: skip
-            names = (f"launch, {nodes} agent(s)", "torchrun, 1 agent")
-            report("to the first all-reduce", trial.reduced["ours"][1:], trial.reduced["torchrun"][1:], names)
-            report("to the exit", ours, theirs, names)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Trial(Path(folder))
+        spec = trial.folder / "job.yaml"
+        spec.write_text(f"run: {{script: script.py}}\nresources: {{nodes: {nodes}, procs_per_node: {procs}, device: cpu}}\n")
+        ours, theirs = in_turn(
+            lambda: trial.time("ours", [launch, str(spec)]), lambda: trial.time("torchrun", torchrun), pairs=PAIRS
+        )  # fmt: skip
+        names = (f"launch, {nodes} agent(s)", "torchrun, 1 agent")
+        report("to the first all-reduce", trial.reduced["ours"][1:], trial.reduced["torchrun"][1:], names)
+        report("to the exit", ours, theirs, names)
+
+
+def main() -> None:
+    compare(nodes=1, procs=2)
+    compare(nodes=2, procs=1)
 
 
 main()

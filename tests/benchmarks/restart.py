@@ -99,7 +99,8 @@ def main() -> None:
             folder = Path(temporary)
             (folder / "script.py").write_text(SCRIPT)
             (folder / "job.yaml").write_text(
-                "run: {script: script.py, stop_grace: 1s}\nresources: {procs_per_node: 2, device: cpu}\nretry: {max_restarts: 1000}\n"
+                "run: {script: script.py, stop_grace: 1s}\n"
+                "resources: {procs_per_node: 2, device: cpu}\nretry: {max_restarts: 1000}\n"
             )
             taken, hung = restarts(argv, folder, count)
             medians[name] = sorted(taken)[len(taken) // 2] if taken else float("nan")

@@ -92,7 +92,7 @@ def kill_and_resume(bench: Bench, ranks: int, seconds: float, seed: int) -> dict
         assert gone(everyone) == [], f"left behind after the death of {victim}"
     code = bench.wait(process)
     if code != 0:
-        until(lambda: (bench.folder / "runs").is_dir())
+        until((bench.folder / "runs").is_dir)
         code = bench.wait(bench.launch("resume", "last"))
     assert code == 0, bench.screen()
     return outcome(bench.run())

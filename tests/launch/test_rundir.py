@@ -12,7 +12,13 @@ import pytest
 from launcher.errors import BackendError, UsageError
 from launcher.rundir import RunDir, json_lines, locked, new_run_dir, owner, write_atomic
 
-HOLD = "import sys, time; from launcher.rundir import RunDir, locked\nwith locked(RunDir(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from launcher.rundir import RunDir, locked
+with locked(RunDir(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_launches_of_one_moment_get_directories_of_their_own(tmp_path: Path) -> None:
