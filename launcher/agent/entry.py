@@ -98,7 +98,6 @@ def execute(program: Program) -> None:
     sys.modules["__main__"] = main = types.ModuleType("__main__")
     main.__dict__.update(__builtins__=builtins, __annotations__={})
     if program.kind == "script":
-        sys.path.append(program.cwd)  # workdir is importable; last, so that what lies beside the script goes first
         run_script(program.target, program.argv)
     else:
         run_module(program.target, program.argv)
@@ -121,6 +120,8 @@ def run_script(path: str, argv: Sequence[str]) -> None:
         runpy.run_path(path, run_name="__main__")
         return
     sys.path.insert(0, os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
+    if os.getcwd() not in sys.path:  # noqa: PTH109
+        sys.path.append(os.getcwd())  # noqa: PTH109  (workdir is importable; last: what lies beside the script goes first)
     main = sys.modules["__main__"]
     main.__dict__.update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
     with open(path, "rb") as file:  # noqa: PTH123

@@ -153,8 +153,8 @@ class Supervision:
 
     def signalled(self, number: signal.Signals) -> None:
         """A second Ctrl-C or SIGTERM means at once; a second `launch stop`, or the terminal that goes, does not."""
-        again = self.wished is not None and time.monotonic() - self.wished_at > AGAIN_S and number != signal.SIGHUP
-        if again:
+        one_moment = time.monotonic() - self.wished_at < AGAIN_S and number != signal.SIGINT
+        if self.wished is not None and not one_moment and number != signal.SIGHUP:
             self.end_at_once(f"{number.name} again")
         else:
             self.end_saved(f"{number.name} received", "interrupt" if number == signal.SIGINT else "stop")

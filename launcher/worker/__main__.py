@@ -6,6 +6,7 @@ import argparse
 import atexit
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
@@ -16,6 +17,8 @@ from launcher.rundir import RunDir
 from launcher.spec import Job
 from launcher.worker.errors import WorkerError
 
+WRITER = "checkpoint"
+"""Name of the thread that writes one."""
 COMMANDS = ("train", "eval", "debug")
 EXIT_CODES = {"spec": 2, "environment": 3}
 
@@ -30,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         return debug(run, steps=options.steps, pdb=options.pdb, anomaly=options.anomaly, batch_size=options.batch_size)
     job = read(run)
     assert job.train is not None
-    from launcher.worker.world import joined
+    from launcher.worker.world import counted, joined
 
     with joined(job, job.train.timeout.seconds) as world:
         if options.command == "eval":
@@ -39,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
             return evaluate_run(run, job, world, split=options.split, checkpoint=options.checkpoint, as_json=options.json)
         from launcher.worker.train import train
 
-        return train(run, job, world)
+        return train(run, job, counted(world, run))
 
 
 def read(run: RunDir) -> Job:
@@ -78,7 +81,11 @@ def supervised() -> bool:
 
 
 def leave(code: int) -> NoReturn:
-    """Without waiting for torch's threads: it takes half a second, and gloo's can abort the process."""
+    """With the checkpoint that is being written, but without waiting for torch's threads: it takes half a second, and gloo's can
+    abort the process."""
+    for thread in threading.enumerate():
+        if thread.name == WRITER:
+            thread.join()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

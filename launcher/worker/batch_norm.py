@@ -82,8 +82,9 @@ def channel_sums(dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[
     """Per channel, of this rank: sum of dy * x_hat, and sum of dy."""
     if x.numel() == 0:
         return torch.zeros_like(mean), torch.zeros_like(mean)
+    # CUDA's wants a weight, whichever: it has no part in these two sums.
     _, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
-        dy.contiguous(), x, None, None, None, mean, inverse, True, 0.0, [False, True, True]
+        dy.contiguous(), x, mean, None, None, mean, inverse, True, 0.0, [False, True, True]
     )
     return d_weight, d_bias
 
@@ -130,16 +131,22 @@ class Synchronized(_BatchNorm):
         self.running_var.lerp_(unbiased.to(self.running_var), share)
 
 
-def synchronize(model: nn.Module, *, ranks: int) -> None:
+def synchronize(model: nn.Module, *, ranks: int) -> list[str]:
     """Batch norms share their statistics over so many ranks; with 1 they only learn to take batches of 0 and 1 samples.
 
-    A user's own batch norm, with a forward of its own, is left alone.
+    A user's own batch norm, with a forward of its own, is left alone: the names of those.
     """
-    for module in model.modules():
-        if isinstance(module, _BatchNorm) and type(module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
-            kind = type(module)
-            module.__class__ = type(kind.__name__, (Synchronized, kind), {})
-            cast(Synchronized, module).ranks = ranks
+    left = []
+    for name, module in model.named_modules():
+        kind = type(module)
+        if not isinstance(module, _BatchNorm):
+            continue
+        if kind.forward not in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
+            left.append(name)
+            continue
+        module.__class__ = type(kind.__name__, (Synchronized, kind), {})
+        cast(Synchronized, module).ranks = ranks
+    return left
 
 
 def norms(model: nn.Module) -> list[_BatchNorm]:
@@ -147,10 +154,21 @@ def norms(model: nn.Module) -> list[_BatchNorm]:
     return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None]
 
 
+def shared(norm: nn.Module) -> bool:
+    """Whether its statistics are of all ranks' samples."""
+    return isinstance(norm, Synchronized) and norm.ranks > 1
+
+
+def always_synchronized(model: nn.Module) -> bool:
+    """Whether evaluating, too, is a collective: without running statistics a norm takes those of the batch."""
+    return any(shared(module) and module.running_mean is None for module in model.modules())
+
+
 @contextmanager
-def agreed(model: nn.Module, world: World, *, synchronized: bool) -> Iterator[None]:
+def agreed(model: nn.Module, world: World) -> Iterator[None]:
     """Running statistics that ranks keep for themselves are their mean during an evaluation; then each has its own again."""
-    own = [] if synchronized or world.world_size == 1 else [buffer for norm in norms(model) for buffer in statistics(norm)]
+    alone = [] if world.world_size == 1 else [norm for norm in norms(model) if not shared(norm)]
+    own = [buffer for norm in alone for buffer in statistics(norm)]
     kept = [buffer.clone() for buffer in own]
     for buffer in own:
         dist.all_reduce(buffer)

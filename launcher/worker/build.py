@@ -110,7 +110,8 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     inputs = tuple(inspect.signature(model.forward).parameters)
     dtype = torch.float64 if spec.precision == "fp64" else None
     trial = try_out(run, model, inputs, loaders["train"], world, dtype)
-    loaders["train"].fetch.stand_in = not trial.takes_no_samples
+    for loader in loaders.values():
+        loader.fetch.stand_in = not trial.takes_no_samples
     return Training(
         world=world, seed=job.seed, spec=spec, accelerator=accelerator, model=model,
         wrapped=wrap(accelerator, model, world, some_unused=trial.some_unused),
@@ -166,7 +167,14 @@ def make_model(job: Job, spec: Train, world: World) -> nn.Module:
     model = built("model", target, "train.model")
     if not isinstance(model, nn.Module):
         raise WorkerError(f"train.model: {make} gives a {type(model).__name__}, not a torch.nn.Module", kind="spec")
-    batch_norm.synchronize(model, ranks=world.world_size if spec.sync_batch_norm else 1)
+    ranks = world.world_size if spec.sync_batch_norm else 1
+    left = batch_norm.synchronize(model, ranks=ranks)
+    if left and ranks > 1 and world.first:
+        print(
+            f"train.sync_batch_norm: {', '.join(left)} of train.model ({target.target}) have a forward of their own: there each "
+            "rank normalises its own samples",
+            flush=True,
+        )
     return model.to(world.device, torch.float64 if spec.precision == "fp64" else None)
 
 
@@ -255,7 +263,8 @@ def make_schedule(spec: Train, per_epoch: int | None) -> Schedule:
         except ValueError as error:
             raise WorkerError(f"train.schedule: {error}", kind="spec") from None
 
-    factor, given = found("schedule", target, "train.schedule"), arguments(target, steps)
+    # In a short run 1% may round to 0 steps, by which nothing can be divided.
+    factor, given = found("schedule", target, "train.schedule"), arguments(target, lambda length: max(1, steps(length)))
     return Schedule(
         factor=lambda step, total_steps: factor(step, total_steps, **given),
         total_steps=total, warmup_steps=steps(target.warmup) if target.warmup else 0,

@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,10 @@ class Saver:
 
     def _behind(self, work: Callable[[], object]) -> None:
         def gently() -> None:
-            # Linux gives each thread a niceness of its own: the training's threads go first.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WRITER_NICENESS)
             try:
+                # Linux gives each thread a niceness of its own: the training's threads go first. Where it may not, it need not.
+                with suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WRITER_NICENESS)
                 work()
             except BaseException as error:
                 self.failure = error

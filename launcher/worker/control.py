@@ -18,6 +18,8 @@ from launcher import rank
 from launcher.worker.world import World
 
 ASK_EVERY_S = 0.5
+MOST_STEPS = 32
+"""Until the next question: steps may become slower."""
 FASTEST_GROWTH = 4
 """Of the number of steps between two questions: one quick step does not mean that the next are."""
 
@@ -88,7 +90,7 @@ class Control:
         if self.world.world_size == 1 or taken <= 0:
             return 1
         seconds_per_step = max(1e-6, (time.monotonic() - self.asked_at) / taken)
-        return max(1, min(int(ASK_EVERY_S / seconds_per_step), FASTEST_GROWTH * taken))
+        return max(1, min(int(ASK_EVERY_S / seconds_per_step), FASTEST_GROWTH * taken, MOST_STEPS))
 
     def saved(self) -> None:
         self.saved_at = time.monotonic()

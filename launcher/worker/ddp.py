@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -78,12 +79,12 @@ def leaves(outputs: Iterable[Tensor]) -> Iterable[int]:
                 waiting.append(following)
 
 
-def check_all_took_part(run: RunDir, parameters: Iterable[nn.Parameter], step: int) -> None:
+def check_all_took_part(run: RunDir, wrapped: nn.Module, parameters: Iterable[nn.Parameter], step: int) -> None:
     """After a backward that reckoned with all parameters. Raises WorkerError where one had no part: this step's sums are void.
 
     The next attempt looks for unused parameters at every step.
     """
-    if any(parameter.grad is None for parameter in parameters):
+    if any(parameter.grad is None for parameter in parameters) or not reduced(wrapped):
         write_json(run.unused_parameters, {"step": step})
         raise WorkerError(
             f"at step {step} a parameter of train.model took no part, though at first all did. The next attempt goes on from the "
@@ -92,11 +93,38 @@ def check_all_took_part(run: RunDir, parameters: Iterable[nn.Parameter], step: i
         )
 
 
-def kept_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    return [(buffer, buffer.clone()) for buffer in model.buffers()]
+def reduced(wrapped: nn.Module) -> bool:
+    """Whether all gradients were added up over ranks: not where a parameter had a part in earlier micro-steps alone."""
+    if not isinstance(wrapped, DistributedDataParallel):
+        return True
+    try:
+        wrapped._check_reducer_finalized()  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class KeptBuffer:
+    """A module's buffer, which its forward may change in place or put another tensor in the place of."""
+
+    module: nn.Module
+    name: str
+    buffer: Tensor | None
+    value: Tensor | None
+
+
+def kept_buffers(model: nn.Module) -> list[KeptBuffer]:
+    return [
+        KeptBuffer(module, name, buffer, None if buffer is None else buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+    ]
 
 
 @torch.no_grad()
-def put_back(kept: list[tuple[Tensor, Tensor]]) -> None:
-    for buffer, value in kept:
-        buffer.copy_(value)
+def put_back(kept: list[KeptBuffer]) -> None:
+    for each in kept:
+        each.module._buffers[each.name] = each.buffer
+        if each.buffer is not None and each.value is not None:
+            each.buffer.copy_(each.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from launcher import rank
-from launcher.checkpoints import checkpoint_name
+from launcher import checkpoints, rank
 from launcher.rundir import RunDir
 from launcher.spec.checkpoint import Best as Monitored
 from launcher.worker import batch_norm
@@ -21,7 +21,8 @@ from launcher.worker.data.nested import on_device
 from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import call_model
 from launcher.worker.restore import load_model_weights
-from launcher.worker.state import TrainState
+from launcher.worker.state import better
+from launcher.worker.world import World
 
 
 def evaluate(training: Training, split: str) -> dict[str, float]:
@@ -31,16 +32,19 @@ def evaluate(training: Training, split: str) -> dict[str, float]:
     whole = torch.zeros((), dtype=torch.float64, device=world.device)
     for measure in training.measures:
         measure.start()
-    agreed = batch_norm.agreed(training.model, world, synchronized=training.spec.sync_batch_norm)
-    with agreed, evaluating(training.model), torch.inference_mode():
+    together = batch_norm.always_synchronized(training.model)
+    # Not inference_mode: what a model keeps of an evaluation must not be unusable in training.
+    with batch_norm.agreed(training.model, world), evaluating(training.model), torch.no_grad():
         for portion in one_pass(training.loaders[split]):
             rank.pulse()
             for ids, on_host in zip(portion.ids, portion.micro, strict=True):
-                if len(ids) == 0:
+                if len(ids) == 0 and not together:
                     continue
                 batch = on_device(on_host, world.device, training.dtype)
                 output = call_model(training.model, training.inputs, batch)
-                weight = float(len(ids)) if objective.by_samples else objective.weight(batch)
+                if len(ids) == 0:
+                    continue
+                weight = objective.weight(batch) if objective.has_weight else float(len(ids))
                 total += objective.total(output, batch, weight)
                 whole += weight
                 for measure in training.measures:
@@ -69,17 +73,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def final_test(
-    run: RunDir, training: Training, state: TrainState, monitored: Monitored | None, now: dict[str, float]
-) -> dict[str, float]:
+def final_test(run: RunDir, training: Training, monitored: Monitored | None, now: dict[str, float]) -> dict[str, float]:
     """`test/*`, once: with the weights of the best checkpoint where one is kept, else with the last. A collective.
 
-    `now`: what the last weights were just evaluated to; they may be the best themselves.
+    `now`: what the last weights were just evaluated to; they may be the best themselves. Rank 0 writes no checkpoint meanwhile.
     """
-    folder = best_checkpoint(run, state, monitored, now)
+    folder = best_checkpoint(run, training.world, monitored, now)
     if folder is None:
         return evaluate(training, "test")
-    last = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+    last = copy.deepcopy(training.model.state_dict())
     try:
         load_model_weights(folder, training.model)
         return evaluate(training, "test")
@@ -87,12 +89,18 @@ def final_test(
         training.model.load_state_dict(last)
 
 
-def best_checkpoint(run: RunDir, state: TrainState, monitored: Monitored | None, now: dict[str, float]) -> Path | None:
-    """None where the weights at hand are the best."""
-    best = state.best.get(monitored.monitor) if monitored else None
-    if monitored is None or best is None:
+def best_checkpoint(run: RunDir, world: World, monitored: Monitored | None, now: dict[str, float]) -> Path | None:
+    """None where the weights at hand are the best. A collective: rank 0 verifies and decides."""
+    if monitored is None:
         return None
-    sign = 1 if monitored.mode == "min" else -1
-    if sign * now.get(monitored.monitor, sign * math.inf) < sign * best["value"]:
+    name = world.broadcast(best_before(run, monitored, now) if world.first else None)
+    return run.checkpoints / name if name is not None else None
+
+
+def best_before(run: RunDir, monitored: Monitored, now: dict[str, float]) -> str | None:
+    """The name of the best checkpoint, unless what is measured now is better."""
+    best = checkpoints.best(run, monitored.monitor, monitored.mode)
+    if best is None:
         return None
-    return run.checkpoints / checkpoint_name(best["step"])
+    value = best.manifest["metrics"][monitored.monitor]
+    return None if better(now.get(monitored.monitor, math.nan), value, monitored.mode) else best.path.name

@@ -13,9 +13,10 @@ from launcher.worker.batch_norm import norms
 from launcher.worker.build import Training
 from launcher.worker.data.loader import Loader
 from launcher.worker.data.portions import Portion
+from launcher.worker.ddp import KeptBuffer, kept_buffers, put_back
 from launcher.worker.errors import WorkerError
 from launcher.worker.state import TrainState
-from launcher.worker.step import Loss, out_of_memory, take_step
+from launcher.worker.step import HalfUpdated, Loss, out_of_memory, take_step
 
 
 @dataclass
@@ -36,30 +37,30 @@ class Feed:
     def step(self, portion: Portion) -> tuple[Loss, Any]:
         """take_step; where memory does not suffice, one rank alone goes on with half the micro-batch, and the step is done anew.
 
-        Several ranks cannot: the others sit in a collective. Then the next attempt begins with the halved micro-batch.
+        Several ranks cannot, since the others sit in a collective, nor can a state that is updated in part: then the next attempt
+        begins with the halved micro-batch.
         """
         kept = self.kept_buffers()
         while True:
             try:
                 return take_step(self.run, self.training, self.state, portion)
             except RuntimeError as error:
-                if not out_of_memory(error):
+                if not isinstance(error, HalfUpdated) and not out_of_memory(error):
                     raise
                 halved = self.halved(portion, error)
             self.state.optimizer.zero_grad()
-            for buffer, value in kept:
-                buffer.copy_(value)
+            put_back(kept)
             if self.training.world.device.type == "cuda":
                 torch.cuda.empty_cache()
             self.loader = self.loader.with_micro_batch(halved)
             self.restart()
             portion = next(self.portions)
 
-    def kept_buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def kept_buffers(self) -> list[KeptBuffer]:
         """What a step that breaks off may have changed: batch norm's running statistics."""
         if self.training.world.world_size > 1 or self.training.spec.data.micro_batch_size != "auto":
             return []
-        return [(buffer, buffer.clone()) for buffer in self.training.model.buffers()]
+        return kept_buffers(self.training.model)
 
     def halved(self, portion: Portion, error: RuntimeError) -> int:
         """The next micro-batch size, written down for all attempts to come. Raises WorkerError where this one cannot go on."""
@@ -82,7 +83,7 @@ class Feed:
             else ", whose gradient is the same"
         )
         sentence = f"out of memory with a micro-batch of {largest} samples on rank {world.rank}: going on with {size}{norm}"
-        if world.world_size > 1:
+        if world.world_size > 1 or isinstance(error, HalfUpdated):
             raise WorkerError(sentence, kind="oom", details={"rank": world.rank, "micro_batch_size": size}) from error
         print(sentence, flush=True)
         return size

@@ -49,12 +49,13 @@ class CrossEntropy(nn.Module):
         """What torch's mean divides by: class weights of the targets that count, or how many are given as probabilities."""
         target = target_of(batch)
         if target.is_floating_point():
-            return torch.tensor(target.numel() / max(1, target.shape[1]), dtype=torch.float64, device=target.device)
+            # Not torch.tensor(...), which waits for the device.
+            return torch.full((), target.numel() / max(1, target.shape[1]), dtype=torch.float64, device=target.device)
         counted: Tensor = target != self.ignore_index
         if self.class_weights is None:
             return counted.sum(dtype=torch.float64)
-        of_targets: Tensor = self.class_weights[target[counted]]
-        return of_targets.sum(dtype=torch.float64)
+        kept = target.masked_fill(~counted, 0).long()
+        return (self.class_weights[kept] * counted).sum(dtype=torch.float64)
 
     def is_plain(self, targets: Tensor) -> bool:
         """Whether every target in a whole data set counts once, so that weights are numbers of samples."""
@@ -90,8 +91,10 @@ class Objective:
     name: str
     builtin: bool
     """Built-in losses get the target; a user's own gets the whole mapping where the items are mappings."""
+    has_weight: bool
+    """Whether the loss has a weight of its own; else it is the number of samples."""
     by_samples: bool
-    """Whether the weight is the number of samples."""
+    """Whether in training the weight is the number of samples: also where the loss's own comes to the same there."""
 
     def target(self, batch: Any) -> Any:
         return batch if isinstance(batch, Mapping) and not self.builtin else target_of(batch)
@@ -99,15 +102,33 @@ class Objective:
     def weight(self, batch: Any) -> Tensor:
         return torch.as_tensor(self.loss.weight(batch), dtype=torch.float64)  # type: ignore[attr-defined]
 
+    def is_void(self, weight: float | Tensor) -> bool:
+        """Whether none of a part's samples counts and its loss is a mean of nothing: NaN. Waits for the device."""
+        return isinstance(weight, Tensor) and not hasattr(self.loss, "total") and not float(weight)
+
     def mean(self, output: Any, batch: Any) -> Tensor:
-        return self.loss(output, self.target(batch))
+        return one_number(self.loss(output, self.target(batch)), self.name)
 
     def total(self, output: Any, batch: Any, weight: float | Tensor) -> Tensor:
         """Mean times weight."""
-        if not self.by_samples and hasattr(self.loss, "total"):
-            return self.loss.total(output, self.target(batch))  # type: ignore[no-any-return]
+        if not isinstance(weight, Tensor):
+            return self.mean(output, batch) * weight
+        if hasattr(self.loss, "total"):
+            return one_number(self.loss.total(output, self.target(batch)), self.name)
         mean = self.mean(output, batch)
-        return mean * (weight.to(mean) if isinstance(weight, Tensor) else weight)
+        return torch.where(weight > 0, mean * weight.to(mean), torch.zeros_like(mean))
+
+
+def one_number(loss: Tensor, name: str) -> Tensor:
+    """Raises WorkerError where a loss gives one per sample."""
+    if not loss.ndim:
+        return loss
+    if loss.numel() != 1:
+        raise WorkerError(
+            f"train.loss ({name}) gives a tensor of shape {list(loss.shape)}; a loss gives the mean over its samples, one number",
+            kind="spec",
+        )
+    return loss.reshape(())
 
 
 def make_objective(loss: Callable[..., Tensor], name: str, *, builtin: bool, targets: Tensor | None) -> Objective:
@@ -115,4 +136,7 @@ def make_objective(loss: Callable[..., Tensor], name: str, *, builtin: bool, tar
     loss = adopted(loss)
     has_weight = callable(getattr(loss, "weight", None))
     plain = isinstance(loss, CrossEntropy) and targets is not None and not targets.is_floating_point() and loss.is_plain(targets)
-    return Objective(loss=loss, name=name, builtin=builtin or isinstance(loss, CrossEntropy), by_samples=plain or not has_weight)
+    return Objective(
+        loss=loss, name=name, builtin=builtin or isinstance(loss, CrossEntropy), has_weight=has_weight,
+        by_samples=plain or not has_weight,
+    )  # fmt: skip

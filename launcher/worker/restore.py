@@ -80,8 +80,14 @@ def fill_optimizer(folder: Path, optimizer: Optimizer, stored: dict[str, Any]) -
     # torch casts floating states to their parameter's dtype and device, which loses bits of states kept wider than that.
     for index, parameter in enumerate(chain.from_iterable(group["params"] for group in optimizer.param_groups)):
         exact = stored.get("state", {}).get(index)
-        if exact and exact.keys() == optimizer.state[parameter].keys():
-            optimizer.state[parameter] = exact
+        loaded = optimizer.state[parameter]
+        if exact and exact.keys() == loaded.keys():
+            optimizer.state[parameter] = {name: beside(value, loaded[name]) for name, value in exact.items()}
+
+
+def beside(exact: Any, loaded: Any) -> Any:
+    """Where torch wants it: a step counter stays on the host."""
+    return exact.to(loaded.device) if isinstance(exact, Tensor) and isinstance(loaded, Tensor) else exact
 
 
 def fill_buffers(folder: Path, model: nn.Module, rank: int) -> None:

@@ -6,6 +6,7 @@ is the learning rate: it is a function of the step, see schedules.py.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -21,6 +22,13 @@ class Best(TypedDict):
 
     value: float
     step: int
+
+
+def better(value: float, than: float | None, mode: str) -> bool:
+    """Whether a value is the new best one. NaN and infinity never are; of equals the first stays."""
+    if not math.isfinite(value):
+        return False
+    return than is None or (value < than if mode == "min" else value > than)
 
 
 class LossSums(TypedDict):

@@ -42,15 +42,28 @@ def take_step(run: RunDir, training: Training, state: TrainState, portion: Porti
     training.schedule.apply(state.optimizer.param_groups, state.step)
     loss = gradient(training, portion, state.step)
     if training.world.world_size > 1 and not training.some_unused:
-        check_all_took_part(run, training.parameters, state.step + 1)
-    norm = clip(training, state)
+        check_all_took_part(run, training.wrapped, training.parameters, state.step + 1)
+    try:
+        norm = clip(training, state)
+        update(state)
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise HalfUpdated(str(error)) from error
+        raise
+    return loss, norm
+
+
+class HalfUpdated(RuntimeError):
+    """Memory ran out after the gradient: the step cannot be done anew, since the state may have changed in part."""
+
+
+def update(state: TrainState) -> None:
     if state.scaler is None:
         state.optimizer.step()
     else:
         state.scaler.step(state.optimizer)
         state.scaler.update()
     state.optimizer.zero_grad()
-    return loss, norm
 
 
 def gradient(training: Training, portion: Portion, step: int) -> Loss:
@@ -64,7 +77,7 @@ def gradient(training: Training, portion: Portion, step: int) -> Loss:
             batch = on_device(on_host, world.device, training.dtype)
             seed_default_generators(key(STEP, training.seed, step, number, world.rank))
             with nullcontext() if number + 1 == len(batches) else unsynchronized(training.wrapped):
-                if counts[number]:
+                if counts[number] and not training.objective.is_void(weight):
                     parts.append(forward_backward(training, batch, weight, whole, first=step == 0))
                 else:
                     without_samples(training, batch)
@@ -94,7 +107,7 @@ def forward_backward(training: Training, batch: Any, weight: Weight, whole: Weig
     ranks = training.world.world_size  # DDP averages over ranks, where the parts are to be added
     if isinstance(weight, Tensor):
         total = training.objective.total(output, batch, weight)
-        backward(training, total * (ranks / whole))
+        backward(training, total * torch.where(torch.as_tensor(whole) > 0, ranks / whole, 0.0))  # no target may count at all
         return total.detach(), 1.0
     mean = training.objective.mean(output, batch)
     share = weight * ranks / whole

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import partial, update_wrapper
 from typing import Any
 
 from launcher.spec.catalogue import CATALOGUE, Kind
@@ -108,4 +108,5 @@ def constructed_or_bound(kind: Kind, target: Target, field: str) -> Callable[...
         return call(thing, target, field, **arguments(target))  # type: ignore[no-any-return]
     if not callable(thing):
         raise WorkerError(f"{field}: {target.target} is a {type(thing).__name__}, which cannot be called", kind="spec")
-    return partial(thing, **arguments(target)) if target.arguments else thing
+    # With what is attached to it, such as a loss's weight.
+    return update_wrapper(partial(thing, **arguments(target)), thing) if target.arguments else thing

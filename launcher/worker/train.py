@@ -67,7 +67,7 @@ def train(run: RunDir, job: Job, world: World) -> int:
                         values = evaluate(training, "val")
                 if last and "test" in training.loaders:
                     saver.wait()
-                    values |= final_test(run, training, state, job.checkpoint.keep_best, values)
+                    values |= final_test(run, training, job.checkpoint.keep_best, records.measured(settled) | values)
                 improved = records.row(settled, values)
 
             answer = control.after(state.step)
@@ -76,15 +76,16 @@ def train(run: RunDir, job: Job, world: World) -> int:
                 with records.clock.timed("checkpoint_s"):
                     if not logging:
                         records.settle()
+                    records.refuse_broken_weights()
                     history.fsync()
                     saver.save(state, metrics=records.metrics(), rows=history.rows, attempt=world.attempt, block=last or stopping)
                 control.saved()
 
-    saver.close()
-    if world.first:
-        events.record(run, "stopped" if stopping else "trained", attempt=world.attempt, step=state.step)
-    progress.ended(state.step, stopping=stopping)
-    shown.finish(VIEWS_MAY_TAKE_S)
+        saver.close()
+        if world.first:
+            events.record(run, "stopped" if stopping else "trained", attempt=world.attempt, step=state.step)
+        progress.ended(state.step, stopping=stopping)
+        shown.finish(VIEWS_MAY_TAKE_S)
     return SAVED if stopping else 0
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from launcher.rundir import RunDir
 from launcher.spec import Job
 from launcher.worker.errors import WorkerError
 
@@ -77,6 +78,14 @@ def detect(environ: Mapping[str, str], device: str) -> World:
         device=choose_device(device, local_rank),
         attempt=int(environ.get("LAUNCHER_ATTEMPT", "0")) or 1 + int(environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
     )
+
+
+def counted(world: World, run: RunDir) -> World:
+    """The world with an attempt's number of its own, where no agent gave it one: torchrun counts its restarts from 0 each time
+    that it is started. A collective."""
+    if "LAUNCHER_ATTEMPT" in os.environ:
+        return world
+    return replace(world, attempt=world.broadcast(max(run.attempts(), default=0) + 1))
 
 
 def choose_device(wanted: str, local_rank: int) -> torch.device:

@@ -111,3 +111,84 @@ class NoEmptyBatch(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.norm(self.linear(features).view(-1, 5, 2)).square().sum(2) + self.linear(features)[:, :5]  # type: ignore[no-any-return]
+
+
+def broken_gradient(output: Tensor, target: Tensor) -> Tensor:
+    """Finite, with a gradient of inf * 0."""
+    return nn.functional.cross_entropy(output, target) + (output * 0).sum().sqrt()
+
+
+class OfCounted(nn.Module):
+    """A mean over the targets that count, with its weight and without a total: of none it is NaN."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output, target)
+
+    def weight(self, batch: Any) -> Tensor:
+        return (batch[1] != -100).sum()
+
+
+class OwnNorm(nn.BatchNorm1d):
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features)
+
+
+class Normed(nn.Sequential):
+    """With a batch norm of the user's own, or one without running statistics."""
+
+    def __init__(self, *, own: bool) -> None:
+        norm = OwnNorm(8) if own else nn.BatchNorm1d(8, track_running_stats=False)
+        super().__init__(nn.Linear(6, 8), norm, nn.Linear(8, 5))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features)  # type: ignore[no-any-return]
+
+
+class EveryOther(nn.Module):
+    """A parameter that takes part in every other call, the first one included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.more, self.calls = nn.Linear(6, 5), nn.Parameter(torch.zeros(5)), 0
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.calls += 1
+        return self.linear(features) + (self.more if self.calls % 2 else 0.0)  # type: ignore[no-any-return]
+
+
+class Averaging(nn.Module):
+    """Its forward puts another tensor in the place of its buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("average", torch.zeros(6))
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.average = (self.average + features.mean(0)) / 2
+        return features - self.average
+
+
+class Remembering(nn.Module):
+    """What it saw in evaluation has a part in training; its extra state is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.seen = nn.Linear(6, 5), torch.ones(6)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training:
+            self.seen = features.mean(0)
+        return nn.functional.linear(features, self.linear.weight * self.seen)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"version": 1}
+
+
+def scaled(output: Tensor, target: Tensor, *, by: float) -> Tensor:
+    return nn.functional.cross_entropy(output, target) * by
+
+
+scaled.weight = lambda batch: len(batch[0])  # type: ignore[attr-defined]

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trainings
 
 from launcher import checkpoints
 from launcher.rundir import RunDir, json_lines
 from launcher.worker.checkpoint import restore
 from launcher.worker.errors import WorkerError
+from tests.worker import trainings
 from tests.worker.trainings import ALONE, new_run, same, saved, saver, step, training
 
 KILLS = 20

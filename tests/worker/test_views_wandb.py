@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_views import wait_for, wandb_history, write
 
 from launcher.load import load_job
 from launcher.rundir import RunDir
 from launcher.worker import views
 from tests.worker.fake_wandb import Endpoint, serving
+from tests.worker.test_views import wait_for, wandb_history, write
 from tests.worker.trainings import new_run
 
 KEY = "a1b2c3d4" * 5
