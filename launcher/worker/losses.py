@@ -116,7 +116,8 @@ class Objective:
         if hasattr(self.loss, "total"):
             return one_number(self.loss.total(output, self.target(batch)), self.name)
         mean = self.mean(output, batch)
-        return torch.where(weight > 0, mean * weight.to(mean), torch.zeros_like(mean))
+        factor = weight.to(mean)  # a user's own weight may be on the host
+        return torch.where(factor > 0, mean * factor, torch.zeros_like(mean))
 
 
 def one_number(loss: Tensor, name: str) -> Tensor:

@@ -133,7 +133,7 @@ class OwnNorm(nn.BatchNorm1d):
         return super().forward(features)
 
 
-class Normed(nn.Sequential):
+class WithBatchNorm(nn.Sequential):
     """With a batch norm of the user's own, or one without running statistics."""
 
     def __init__(self, *, own: bool) -> None:

@@ -158,7 +158,7 @@ def apart_and_alike(training: Training, run: RunDir) -> tuple[float, float]:
 
 def test_statistics_of_a_users_own_batch_norm_agree_for_an_evaluation(tmp_path: Path) -> None:
     data = {"train": CLASSES, "val": CLASSES, "batch_size": 6}
-    run = run_of(tmp_path / "run", small(model={"target": "sets:Normed", "own": True}, data=data))
+    run = run_of(tmp_path / "run", small(model={"target": "sets:WithBatchNorm", "own": True}, data=data))
     for ((apart, alike),) in on_ranks(2, in_world, [run], apart_and_alike):
         assert apart == alike
 
@@ -169,7 +169,7 @@ def evaluated(training: Training, run: RunDir) -> float:
 
 def test_norms_without_running_statistics_are_evaluated_by_all_ranks_together(tmp_path: Path) -> None:
     data = {"train": CLASSES, "val": CLASSES | {"samples": 7}, "batch_size": 6}
-    run = run_of(tmp_path / "run", small(model={"target": "sets:Normed", "own": False}, data=data))
+    run = run_of(tmp_path / "run", small(model={"target": "sets:WithBatchNorm", "own": False}, data=data))
     alone, together = (on_ranks(world_size, in_world, [run], evaluated) for world_size in (1, 2))
     assert together == [pytest.approx(alone[0])] * 2
 
