@@ -52,7 +52,10 @@ def facts(run: RunDir, summary: Summary) -> Iterator[tuple[str, str]]:
     if run.plots.is_dir() and any(run.plots.iterdir()):
         yield "curves", shown_path(run.plots)
     yield "run", shown_path(run.path)
-    yield from (("next", command) for command in suggestions(run, summary, has_val=any(key.startswith("val/") for row in rows for key in row)))
+    yield from (
+        ("next", command)
+        for command in suggestions(run, summary, has_val=any(key.startswith("val/") for row in rows for key in row))
+    )
 
 
 def metrics(rows: list[dict[str, Any]], job: Job | None) -> Iterator[tuple[str, str]]:

@@ -112,7 +112,8 @@ class Attempt:
         self.exits.append(message)
         if self.failed(message) and self.phase in ("starting", "running"):
             self.phase = "collecting"
-            self.collect_until = time.monotonic() + COLLECT_S
+            # A signal is nobody's echo: then there is nothing to wait for.
+            self.collect_until = time.monotonic() + (COLLECT_S if message["code"] > 0 else 0.0)
         if self.phase == "collecting" and self.failed(message) and self.only_echoes():
             self.collect_until = time.monotonic() + COLLECT_ECHOES_S
 

@@ -25,7 +25,7 @@ if dist.get_rank() == 0:
 dist.barrier()
 dist.destroy_process_group()
 """
-PAIRS = 10
+PAIRS = 6
 
 
 class Trial:

@@ -103,9 +103,13 @@ def main() -> None:
                 "resources: {procs_per_node: 2, device: cpu}\nretry: {max_restarts: 1000}\n"
             )
             taken, hung = restarts(argv, folder, count)
+            if not taken:
+                print(f"{name:<10} hung at the first kill")
+                continue
             medians[name] = sorted(taken)[len(taken) // 2] if taken else float("nan")
             print(f"{name:<10} {told(taken)} over {len(taken)} kills, {hung} hung")
-    print(f"restart: {medians['launch'] / medians['torchrun']:.3f}x")
+    if len(medians) == 2:
+        print(f"restart: {medians['launch'] / medians['torchrun']:.3f}x")
 
 
 main()
