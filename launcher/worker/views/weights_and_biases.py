@@ -26,7 +26,7 @@ from launcher.spec.log import Wandb
 from launcher.worker.views.follow import Row, values
 
 PROBE_TIMEOUT_S = 5
-INIT_TIMEOUT_S = 15
+INIT_TIMEOUT_S = 60
 LONGEST_ID = 128
 PUBLIC = "https://api.wandb.ai"
 
