@@ -55,6 +55,8 @@ def show_and_die(run: RunDir, steps: range) -> None:
     shown = views.start(run, load_job(run.job))
     write(run, steps)
     wait_for(lambda: run.csv.exists() and len(run.csv.read_text().splitlines()) > len(steps))
+    if load_job(run.job).log.wandb is not None:
+        wait_for(lambda: any(run.wandb.glob("offline-run-*")))
     assert shown.process is not None
     shown.process.kill()
     shown.process.communicate()
