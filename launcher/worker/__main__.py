@@ -8,12 +8,13 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import NoReturn
 
 from launcher import rank
-from launcher.errors import SpecError
-from launcher.rundir import RunDir
+from launcher.errors import BackendError, LaunchError, SpecError
+from launcher.rundir import RunDir, locked
 from launcher.spec import Job
 from launcher.worker.errors import WorkerError
 
@@ -35,14 +36,29 @@ def main(argv: Sequence[str]) -> int:
     assert job.train is not None
     from launcher.worker.world import counted, joined
 
-    with joined(job, job.train.timeout.seconds) as world:
-        if options.command == "eval":
-            from launcher.worker.evaluate_run import evaluate_run
+    if options.command == "eval":
+        from launcher.worker.evaluate_run import evaluate_run
 
+        with joined(job, job.train.timeout.seconds) as world:
             return evaluate_run(run, job, world, split=options.split, checkpoint=options.checkpoint, as_json=options.json)
-        from launcher.worker.train import train
+    from launcher.worker.train import train
 
+    with held(run), joined(job, job.train.timeout.seconds) as world:
         return train(run, job, counted(world, run))
+
+
+@contextmanager
+def held(run: RunDir) -> Iterator[None]:
+    """By rank 0 where there is no supervisor to hold it: two trainings never write one run. Raises WorkerError."""
+    if supervised() or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(run, by="worker"))
+        except LaunchError as error:
+            raise WorkerError(str(error), kind="environment" if isinstance(error, BackendError) else "spec") from None
+        yield
 
 
 def read(run: RunDir) -> Job:

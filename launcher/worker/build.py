@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from launcher.worker import batch_norm
 from launcher.worker.data.fetch import Fetch, in_memory
 from launcher.worker.data.loader import Loader, MapLoader, Reading, StreamLoader
 from launcher.worker.data.order import Order
-from launcher.worker.data.portions import Cut, Epochs
+from launcher.worker.data.portions import Cut, Epochs, Portion
 from launcher.worker.ddp import wrap
 from launcher.worker.errors import WorkerError
 from launcher.worker.losses import Objective, make_objective
@@ -66,6 +66,8 @@ class Training:
     """Names of the model's arguments: what it gets of a batch that is a mapping."""
     loaders: dict[str, Loader]
     """By split: train, val, test."""
+    readers: dict[str, Iterator[Portion]] = field(default_factory=dict, init=False)
+    """Of splits that have been evaluated, each between two passes."""
 
     @property
     def train(self) -> Loader:
@@ -217,7 +219,7 @@ def make_loader(dataset: Any, split: str, run: RunDir, job: Job, world: World) -
     fetch = Fetch(dataset, job.seed, world.rank, f"train.data.{split}", augment if training else (), make_collate(data.collate))
     drop_last, limit = training and data.drop_last, job.train.limit_batches
     if not hasattr(dataset, "__len__") or isinstance(dataset, IterableDataset):
-        return StreamLoader(fetch=fetch, cut=cut, drop_last=drop_last, limit_batches=limit, reading=reading)
+        return StreamLoader(fetch=fetch, cut=cut, drop_last=drop_last, limit_batches=limit, reading=reading, repeats=not training)
     order = Order(len(dataset), job.seed, shuffle=training and data.shuffle)
     epochs = Epochs(order=order, cut=cut, drop_last=drop_last, limit_batches=limit)
     if epochs.steps == 0:
@@ -226,7 +228,7 @@ def make_loader(dataset: Any, split: str, run: RunDir, job: Job, world: World) -
             "the rest out: there is no batch. Write a smaller batch_size, or drop_last: false",
             kind="spec",
         )
-    return MapLoader(fetch=fetch, epochs=epochs, reading=reading)
+    return MapLoader(fetch=fetch, epochs=epochs, reading=reading, repeats=not training)
 
 
 def micro_batch_size(spec: Train, run: RunDir, world: World) -> int:

@@ -16,7 +16,6 @@ from launcher.rundir import RunDir
 from launcher.spec.checkpoint import Best as Monitored
 from launcher.worker import batch_norm
 from launcher.worker.build import Training
-from launcher.worker.data.loader import Loader
 from launcher.worker.data.nested import on_device
 from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import call_model
@@ -35,7 +34,7 @@ def evaluate(training: Training, split: str) -> dict[str, float]:
     together = batch_norm.always_synchronized(training.model)
     # Not inference_mode: what a model keeps of an evaluation must not be unusable in training.
     with batch_norm.agreed(training.model, world), evaluating(training.model), torch.no_grad():
-        for portion in one_pass(training.loaders[split]):
+        for portion in one_pass(training, split):
             rank.pulse()
             for ids, on_host in zip(portion.ids, portion.micro, strict=True):
                 if len(ids) == 0 and not together:
@@ -48,14 +47,17 @@ def evaluate(training: Training, split: str) -> dict[str, float]:
                 total += objective.total(output, batch, weight)
                 whole += weight
                 for measure in training.measures:
-                    measure.add(output, batch)
+                    measure.add(output, batch, int(ids[0]))
     loss, weight = world.sum([total.item(), whole.item()])
     values = {f"{split}/loss": loss / weight if weight else float("nan")}
     return values | {f"{split}/{measure.name}": measure.value(world) for measure in training.measures}
 
 
-def one_pass(loader: Loader) -> Iterator[Portion]:
-    for portion in loader.portions():
+def one_pass(training: Training, split: str) -> Iterator[Portion]:
+    """One reader serves all passes: its loader processes are started once, and read ahead between evaluations."""
+    if split not in training.readers:
+        training.readers[split] = training.loaders[split].portions()
+    for portion in training.readers[split]:
         yield portion
         if portion.last:
             return

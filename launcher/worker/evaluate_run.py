@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 from launcher import checkpoints
 from launcher.checkpoints import Checkpoint
@@ -26,6 +27,7 @@ def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint:
     load_model_weights(run.checkpoints / str(chosen), training.model)
     values = evaluate(training, split)
     if world.first:
+        print(f"{run.id}, {chosen}, on train.data.{split}:", file=sys.stderr)
         print(
             json.dumps({key: value if math.isfinite(value) else None for key, value in values.items()})
             if as_json

@@ -7,8 +7,10 @@ the sum of weights. The weight of a part is its number of samples, or what the l
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,19 +33,36 @@ class CrossEntropy(nn.Module):
     ) -> None:
         super().__init__()
         self.label_smoothing, self.ignore_index = label_smoothing, ignore_index
-        self.register_buffer("class_weights", None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
+        self.register_buffer("class_weights", None if weight is None else torch.as_tensor(weight, dtype=torch.float64))
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        return self.reduced(output, target, "mean")
+        return self.of_known_classes(output, target, "mean")
 
     def total(self, output: Tensor, target: Tensor) -> Tensor:
-        return self.reduced(output, target, "sum")
+        return self.of_known_classes(output, target, "sum")
+
+    def of_known_classes(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
+        """Raises WorkerError for a class without an output. On a GPU torch aborts instead: to look would wait for it."""
+        try:
+            return self.reduced(output, target, reduction)
+        except IndexError as error:
+            outside = target[(target != self.ignore_index) & ((target < 0) | (target >= output.shape[1]))]
+            if not outside.numel():
+                raise
+            raise WorkerError(
+                f"a target is class {int(outside[0])}, but train.model gives {output.shape[1]} outputs: "
+                f"classes go from 0 to {output.shape[1] - 1}",
+                kind="spec",
+            ) from error
 
     def reduced(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
-        weights = None if self.class_weights is None else self.class_weights.to(output.dtype)
         return F.cross_entropy(
-            output, target, weights, ignore_index=self.ignore_index, reduction=reduction, label_smoothing=self.label_smoothing
-        )
+            output, target, self.weights(output), ignore_index=self.ignore_index, reduction=reduction,
+            label_smoothing=self.label_smoothing,
+        )  # fmt: skip
+
+    def weights(self, output: Tensor) -> Tensor | None:
+        return None if self.class_weights is None else self.class_weights.to(output.dtype)
 
     def weight(self, batch: Any) -> Tensor:
         """What torch's mean divides by: class weights of the targets that count, or how many are given as probabilities."""
@@ -62,11 +81,44 @@ class CrossEntropy(nn.Module):
         return self.class_weights is None and targets.ndim == 1 and not bool((targets == self.ignore_index).any())
 
 
+class NegativeLogLikelihood(CrossEntropy):
+    """Of log-probabilities (N, C, ...) with class indices (N, ...), as torch's."""
+
+    def __init__(self, *, weight: Sequence[float] | Tensor | None = None, ignore_index: int = -100) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index)
+
+    def reduced(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
+        return F.nll_loss(output, target, self.weights(output), ignore_index=self.ignore_index, reduction=reduction)
+
+
+TORCHS: tuple[tuple[Any, Callable[..., Tensor], type[CrossEntropy]], ...] = (
+    (nn.CrossEntropyLoss, F.cross_entropy, CrossEntropy),
+    (nn.NLLLoss, F.nll_loss, NegativeLogLikelihood),
+)
+"""Weighted means of torch's own, and ours that compute the same."""
+
+
 def adopted(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """torch's own weighted mean does not tell its weight: ours in its place computes the same."""
-    if type(loss) is nn.CrossEntropyLoss and loss.reduction == "mean":
-        return CrossEntropy(label_smoothing=loss.label_smoothing, weight=loss.weight, ignore_index=loss.ignore_index)
+    """torch's own weighted means do not tell their weight: ours in their place."""
+    function, given = (loss.func, loss.keywords) if isinstance(loss, partial) else (loss, {})
+    for kind, torchs, ours in TORCHS:
+        names = inspect.signature(ours).parameters.keys()
+        if function is torchs and given.keys() <= names:
+            return ours(**given)
+        if isinstance(loss, kind) and type(loss).forward is kind.forward and loss.reduction == "mean":
+            return ours(**{name: getattr(loss, name) for name in names})
     return loss
+
+
+def refuse_sums(loss: Callable[..., Tensor], name: str) -> None:
+    """A sum would be taken for a mean: then its gradient depends on how a batch is cut. Raises WorkerError."""
+    bound = loss.keywords.get("reduction") if isinstance(loss, partial) else None
+    if "sum" in (bound, getattr(loss, "reduction", None)):
+        raise WorkerError(
+            f"train.loss ({name}) has reduction: sum; a loss gives the mean over its samples. Write reduction: mean, and scale "
+            "train.optimizer.lr instead",
+            kind="spec",
+        )
 
 
 def target_of(batch: Any) -> Any:
@@ -121,7 +173,9 @@ class Objective:
 
 
 def one_number(loss: Tensor, name: str) -> Tensor:
-    """Raises WorkerError where a loss gives one per sample."""
+    """Raises WorkerError where a loss gives one per sample, or no tensor."""
+    if not isinstance(loss, Tensor):
+        raise WorkerError(f"train.loss ({name}) gives {type(loss).__name__} {loss!r:.60}; a loss gives a tensor", kind="spec")
     if not loss.ndim:
         return loss
     if loss.numel() != 1:
@@ -134,6 +188,7 @@ def one_number(loss: Tensor, name: str) -> Tensor:
 
 def make_objective(loss: Callable[..., Tensor], name: str, *, builtin: bool, targets: Tensor | None) -> Objective:
     """`targets`: of the whole training set, where they are at hand."""
+    refuse_sums(loss, name)
     loss = adopted(loss)
     has_weight = callable(getattr(loss, "weight", None))
     plain = isinstance(loss, CrossEntropy) and targets is not None and not targets.is_floating_point() and loss.is_plain(targets)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Protocol
 
 import torch
@@ -28,8 +30,8 @@ class Measure(Protocol):
 
     def start(self) -> None: ...
 
-    def add(self, output: Any, batch: Any) -> None:
-        """One batch of this rank's samples, on any device."""
+    def add(self, output: Any, batch: Any, at: int) -> None:
+        """One batch of this rank's samples, on any device; `at`: the position of its first in the set."""
 
     def value(self, world: World) -> float:
         """Of all ranks' samples. A collective."""
@@ -49,7 +51,7 @@ class Accuracy:
     def start(self) -> None:
         self.counts = None
 
-    def add(self, output: Tensor, batch: Any) -> None:
+    def add(self, output: Tensor, batch: Any, at: int) -> None:  # noqa: ARG002
         target = target_of(batch)
         one_logit = output.ndim == 1 or output.shape[1] == 1
         found = (output.reshape(target.shape) > 0).to(target.dtype) if one_logit else output.argmax(1)
@@ -73,7 +75,7 @@ class FromTorchmetrics:
     def start(self) -> None:
         self.metric.reset()
 
-    def add(self, output: Any, batch: Any) -> None:
+    def add(self, output: Any, batch: Any, at: int) -> None:  # noqa: ARG002
         self.metric.to(next(tensors(output)).device)
         self.metric.update(output, target_of(batch))
 
@@ -83,27 +85,25 @@ class FromTorchmetrics:
 
 @dataclass
 class OfWholeSet:
-    """A function of all outputs and all targets."""
+    """A function of all outputs and all targets, in the order of samples."""
 
     function: Callable[[Any, Any], Any]
     name: str
-    kept: list[tuple[Any, Any]] = field(default_factory=list)
+    kept: list[tuple[int, Any, Any]] = field(default_factory=list)
 
     def start(self) -> None:
         self.kept = []
 
-    def add(self, output: Any, batch: Any) -> None:
+    def add(self, output: Any, batch: Any, at: int) -> None:
         on_host: tuple[Any, Any] = mapped((output, target_of(batch)), lambda tensor: tensor.cpu())
-        self.kept.append(on_host)
+        self.kept.append((at, *on_host))
 
     def value(self, world: World) -> float:
         by_rank = world.gather(self.kept)
         if not world.first:
             return world.broadcast(0.0)
-        most = max(len(each) for each in by_rank)
-        # A global batch lies on the ranks in order: batch by batch, rank by rank is the order of samples.
-        pairs = [each[number] for number in range(most) for each in by_rank if number < len(each)]
-        outputs, targets = joined([output for output, _ in pairs]), joined([target for _, target in pairs])
+        in_order = sorted(chain.from_iterable(by_rank), key=itemgetter(0))
+        outputs, targets = joined([output for _, output, _ in in_order]), joined([target for _, _, target in in_order])
         return world.broadcast(as_number(self.function(outputs, targets), self.name))
 
 
@@ -121,7 +121,8 @@ def computed(metric: Any, world: World, name: str) -> float:
     states = {state: on_host(getattr(metric, state)) for state in metric._defaults}
     by_rank = world.gather(states)
     metric.to("cpu")
-    metric.sync_on_compute = False
+    # Its states are everybody's already: compute() would add them up again. (sync_on_compute counts when it is constructed.)
+    metric.distributed_available_fn = lambda: False
     metric._update_count = max(1, metric._update_count)
     for state, reduce in metric._reductions.items():
         setattr(metric, state, reduced([each[state] for each in by_rank], reduce))
@@ -144,10 +145,9 @@ def as_number(value: Any, name: str) -> float:
     """Raises WorkerError where it is not one number."""
     try:
         return float(value)
-    except (TypeError, ValueError) as error:
-        raise WorkerError(
-            f"train.metrics: {name} gave {type(value).__name__} {value!r:.100}; a metric gives one number", kind="spec"
-        ) from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__} {value!r:.100}"
+        raise WorkerError(f"train.metrics: {name} gives {what}; a metric gives one number", kind="spec") from error
 
 
 def accuracy() -> Accuracy:

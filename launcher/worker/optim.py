@@ -16,9 +16,18 @@ Named = tuple[str, nn.Parameter]
 
 
 def make_optimizer(build: Callable[..., Optimizer], model: nn.Module, target: OptimizerTarget) -> Optimizer:
-    """The optimizer over all parameters that learn; each group's rate is kept as `initial_lr` for the schedule."""
+    """The optimizer over all parameters that learn; each group's rate is kept as `initial_lr` for the schedule.
+
+    Raises WorkerError where it has none.
+    """
     optimizer = build(parameter_groups(model, target))
     for group in optimizer.param_groups:
+        if "lr" not in group:
+            raise WorkerError(
+                f"train.optimizer: {target.target} keeps no 'lr' in its param_groups, and that is what a schedule changes. Give "
+                "it one: super().__init__(parameters, {'lr': lr})",
+                kind="spec",
+            )
         group["initial_lr"] = float(group["lr"])
     return optimizer
 

@@ -88,7 +88,7 @@ class Records:
         row = {
             "epoch": epoch(state, self.training.per_epoch),
             "train/loss": settled[0] / weight if weight else math.nan,
-            "lr": state.optimizer.param_groups[0]["lr"],
+            "lr": state.optimizer.param_groups[-1]["lr"],  # train.optimizer.lr's: those of its `groups` stand before
         }
         return row if self.norm is None else row | {"grad_norm": self.norm.item()}
 
@@ -114,8 +114,8 @@ class Records:
             return
         good = self.last_good()
         raise WorkerError(
-            f"the weights became NaN or infinite though the loss was finite, at or before step {step}. They were not saved; the "
-            f"last good checkpoint is {good or 'none'}. 'debug --anomaly' names the operation whose gradient is NaN; or write a "
+            f"the weights became NaN or infinite though the loss was finite, at or before step {step}. They were not saved; "
+            f"{standing(good)}. 'debug --anomaly' names the operation whose gradient is NaN; or write a "
             "smaller train.optimizer.lr, or train.clip_grad_norm",
             kind="nan", details={"step": step, "checkpoint": good},
         )  # fmt: skip
@@ -135,10 +135,14 @@ class Records:
         shown = ", ".join(map(str, ids[:SHOWN_IDS])) + (f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else "")
         raise WorkerError(
             f"the training loss became infinite or NaN at step {step} on rank {rank}, samples {shown} of train.data.train. "
-            f"Nothing was saved since; the last good checkpoint is {good or 'none'}. Look at these samples, or write a smaller "
+            f"Nothing was saved since; {standing(good)}. Look at these samples, or write a smaller "
             "train.optimizer.lr, or train.clip_grad_norm",
             kind="nan", details={"step": step, "rank": rank, "samples": ids, "checkpoint": good},
         )  # fmt: skip
+
+
+def standing(good: str | None) -> str:
+    return f"the last good checkpoint is {good}" if good else "there is no earlier checkpoint"
 
 
 def finite(training: Training) -> bool:

@@ -139,9 +139,10 @@ def clip(training: Training, state: TrainState) -> Tensor | None:
         return None
     if state.scaler is not None:
         state.scaler.unscale_(state.optimizer)
+    norm = nn.utils.clip_grad_norm_(training.parameters, spec.clip_grad_norm) if spec.clip_grad_norm is not None else None
     if spec.clip_grad_value is not None:
         nn.utils.clip_grad_value_(training.parameters, spec.clip_grad_value)
-    return nn.utils.clip_grad_norm_(training.parameters, spec.clip_grad_norm) if spec.clip_grad_norm is not None else None
+    return norm
 
 
 def out_of_memory(error: BaseException) -> bool:

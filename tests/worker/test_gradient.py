@@ -42,7 +42,7 @@ def reference(training: Training, model: nn.Module, loss: str) -> tuple[Tensor, 
     inputs, targets = training.train.fetch.dataset.tensors
     output = model(inputs.double())
     smoothing = 0.1 if loss in ("cross_entropy", "class weights") else 0.0
-    weight = torch.tensor(WEIGHTS).double() if loss == "class weights" else None
+    weight = torch.tensor(WEIGHTS, dtype=torch.float64) if loss == "class weights" else None
     cross_entropy = partial(F.cross_entropy, weight=weight, label_smoothing=smoothing)
     value = F.mse_loss(output, targets.double()) if loss == "mse" else cross_entropy(output, targets)
     return value.detach(), list(torch.autograd.grad(value, list(model.parameters()), allow_unused=True))

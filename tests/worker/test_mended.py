@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from launcher import checkpoints
+from launcher.agent.ending import write_error
 from launcher.rundir import RunDir, json_lines, read_json
 from launcher.spec.checkpoint import Best
 from launcher.spec.target import Target
@@ -26,7 +27,8 @@ from launcher.worker.control import MOST_STEPS, Control
 from launcher.worker.ddp import kept_buffers, put_back
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import best_before, evaluate
-from launcher.worker.losses import make_objective
+from launcher.worker.losses import CrossEntropy, make_objective, one_number
+from launcher.worker.metrics import as_number
 from launcher.worker.restore import fill_optimizer
 from launcher.worker.state import better
 from launcher.worker.targets import constructed_or_bound
@@ -280,3 +282,27 @@ def test_a_signal_after_the_last_step_does_not_cut_the_ending_short(tmp_path: Pa
     run = run_of(tmp_path / "run", small())
     assert on_ranks(1, signalled_at_the_end, run) == [0]
     assert [event["event"] for event in json_lines(run.events)][-1] == "trained"
+
+
+@pytest.mark.parametrize(("told", "message"), [
+    (lambda: one_number(1.0, "mine"), "train.loss (mine) gives float 1.0; a loss gives a tensor"),  # type: ignore[arg-type]
+    (lambda: as_number(torch.zeros(2), "mine"), "train.metrics: mine gives a tensor of shape [2]; a metric gives one number"),
+    (lambda: as_number(None, "mine"), "train.metrics: mine gives NoneType None; a metric gives one number"),
+])  # fmt: skip
+def test_what_is_no_number_is_told_by_its_shape(told: Any, message: str) -> None:
+    with pytest.raises(WorkerError) as refused:
+        told()
+    assert (str(refused.value), refused.value.kind) == (message, "spec")
+
+
+def test_a_class_without_an_output_is_named() -> None:
+    with pytest.raises(WorkerError, match=r"a target is class 5, but train\.model gives 2 outputs: classes go from 0 to 1"):
+        CrossEntropy()(torch.zeros(3, 2), torch.tensor([0, -100, 5]))
+
+
+def test_an_error_in_the_users_data_keeps_its_own_name(tmp_path: Path) -> None:
+    try:
+        raise WorkerError("sample 37 of train.data.train: KeyError: 'x'", kind="error") from KeyError("x")
+    except WorkerError as error:
+        write_error(error, str(tmp_path / "error.json"), error.kind)
+    assert read_json(tmp_path / "error.json")["exception"] == "KeyError"

@@ -37,6 +37,8 @@ class MapLoader:
     fetch: Fetch
     epochs: Epochs
     reading: Reading = Reading()
+    repeats: bool = False
+    """Whether every pass is that of epoch 0: an evaluation's."""
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -59,7 +61,7 @@ class MapLoader:
     def planned(self, epoch: int, batch: int) -> Iterator[Portion]:
         while True:
             yield from (self.epochs.portion(epoch, each) for each in range(batch, self.epochs.steps))
-            epoch, batch = epoch + 1, 0
+            epoch, batch = epoch if self.repeats else epoch + 1, 0
 
     def filled(self, portion: Portion) -> Portion:
         return replace(portion, micro=[self.fetch(portion.epoch, ids) for ids in portion.ids])
@@ -74,6 +76,8 @@ class StreamLoader:
     drop_last: bool = False
     limit_batches: int | None = None
     reading: Reading = Reading()
+    repeats: bool = False
+    """As of MapLoader."""
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -92,8 +96,9 @@ class StreamLoader:
         return self.fetch.collated(list(islice(self.items(0), count)))
 
     def read(self, epoch: int, batch: int) -> Iterator[Portion]:
-        for number in count(epoch):
-            yield from islice(self.one_epoch(number), batch if number == epoch else 0, None)
+        yield from islice(self.one_epoch(epoch), batch, None)
+        for number in count(*((epoch, 0) if self.repeats else (epoch + 1, 1))):
+            yield from self.one_epoch(number)
 
     def one_epoch(self, epoch: int) -> Iterator[Portion]:
         """A batch is handed out once it is known whether another follows."""
