@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from launcher.rundir import RunDir, json_lines, owner
 
-State = Literal["queued", "starting", "running", "restarting", "stopping", "done", "failed", "stopped", "cancelled", "prepared"]
+State = Literal["queued", "starting", "running", "restarting", "stopping", "done", "failed", "stopped", "cancelled"]
 LIVE: frozenset[State] = frozenset(("starting", "running", "restarting", "stopping"))
 
 AFTER: dict[str, State] = {
-    "prepared": "prepared",
+    "prepared": "stopped",
     "supervising": "starting",
     "attempt": "starting",
     "running": "running",
@@ -31,6 +31,8 @@ AFTER: dict[str, State] = {
     "done": "done",
 }
 """The state that each event leaves the run in; others leave it as it is."""
+
+NOT_BEGUN = "prepared, nothing was started yet: begin with launch resume"
 
 ENDS_RUNNING = frozenset(("supervising", "attempt", "running", "failure", "stopped", "cancelled", "failed", "done", "trained"))
 KEEPS_WORK = frozenset(("checkpoint", "done", "trained"))
@@ -44,18 +46,28 @@ def record(run: RunDir, event: str, *, attempt: int | None = None, **details: An
         "attempt": attempt,
         **details,
     }
-    descriptor = os.open(run.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+    descriptor = os.open(run.events, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(descriptor, json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # by a disk that was full
+        os.write(descriptor, b"\n" + line if torn else line)
     finally:
         os.close(descriptor)
+
+
+def ledger(run: RunDir) -> Iterator[dict[str, Any]]:
+    """What was recorded; lines that a bad disk has spoiled are passed over."""
+    for entry in json_lines(run.events):
+        if isinstance(entry, dict) and isinstance(entry.get("event"), str) and isinstance(entry.get("time"), str):
+            yield entry
 
 
 @dataclass(frozen=True)
 class Summary:
     """A run, folded from its ledger."""
 
-    state: State = "prepared"
+    state: State = "stopped"
     reason: str | None = None
     attempts: int = 0
     step: int | None = None
@@ -65,14 +77,15 @@ class Summary:
 
 def fold(entries: Iterable[dict[str, Any]]) -> Summary:
     """What the ledger says by itself, whether or not a supervisor is still there."""
-    state: State = "prepared"
-    reason = backend = step = None
+    state: State = "stopped"
+    reason: str | None = NOT_BEGUN
+    backend = step = None
     attempts = 0
     times = []
     for entry in entries:
         event = entry.get("event", "")
         if event in AFTER and not (event == "running" and state == "stopping"):
-            state, reason = AFTER[event], entry.get("reason")
+            state, reason = AFTER[event], NOT_BEGUN if event == "prepared" else entry.get("reason")
         attempts = max(attempts, entry.get("attempt") or 0)
         backend = entry.get("backend", backend)
         step = step if entry.get("step") is None else entry["step"]
@@ -81,24 +94,26 @@ def fold(entries: Iterable[dict[str, Any]]) -> Summary:
 
 
 def summarize(run: RunDir) -> Summary:
-    """The run as it is now: a live state without a living supervisor is `stopped`, with the reason.
+    """The run as it is now: a live state that nobody holds is `stopped`, with the reason.
 
-    Under plain torchrun there never was one: trained to the end is done.
+    Held before anything ran, it is starting. Under plain torchrun there never was a supervisor: trained to the end is done.
     """
     from dataclasses import replace
 
     supervised = owner(run) is not None  # asked first: a run that ends meanwhile is not taken for a dead one
-    summary = fold(json_lines(run.events))
+    summary = fold(ledger(run))
     if summary.state in LIVE and not supervised:
         if summary.times[-1][0] == "trained":
             return replace(summary, state="done")
         return replace(summary, state="stopped", reason="its supervisor died (stale lock): continue with launch resume")
+    if summary.reason == NOT_BEGUN and supervised:
+        return replace(summary, state="starting", reason=None)
     return summary
 
 
 def ettr(run: RunDir) -> float | None:
     """Effective training time ratio: time whose work was kept over wall time since submission. None before anything ran."""
-    entries = list(json_lines(run.events))
+    entries = list(ledger(run))
     live = fold(entries).state in LIVE and owner(run) is not None
     return kept_share(entries, now=datetime.now(UTC) if live else None)
 

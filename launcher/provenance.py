@@ -15,6 +15,7 @@ from launcher.rundir import RunDir, write_atomic, write_json
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 DIFF_LIMIT_BYTES = 10_000_000
 GIT_TIMEOUT_S = 10
+HEADER = re.compile(r"^(Name|Version): *(.+)$", re.MULTILINE)
 
 
 def keep(run: RunDir, workdir: str) -> None:
@@ -42,8 +43,10 @@ def git(folder: str, *arguments: str) -> str | None:
 
 
 def packages() -> dict[str, str]:
-    found = ((each.metadata["Name"], each.version) for each in metadata.distributions())
-    return dict(sorted((name, version) for name, version in found if name))
+    """Names and versions alone: parsing all that each METADATA says takes ten times as long (70 ms), while agents start."""
+    texts = (each.read_text("METADATA") or each.read_text("PKG-INFO") or "" for each in metadata.distributions())
+    found = (dict(HEADER.findall(text.partition("\n\n")[0])) for text in texts)
+    return dict(sorted((each["Name"], each["Version"]) for each in found if {"Name", "Version"} <= each.keys()))
 
 
 def host() -> dict[str, Any]:

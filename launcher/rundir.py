@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from launcher.errors import BackendError, UsageError
 
@@ -110,8 +110,8 @@ def new_run_dir(runs: Path, name: str) -> RunDir:
         return RunDir(path)
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """All of it or nothing: written aside, fsynced, renamed."""
+def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """All of it or nothing: written aside, fsynced (5 ms each; `durable`: it outlives a power cut), renamed."""
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(3).hex()}")
@@ -119,16 +119,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         with aside.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", durable=durable)
 
 
 def sync_directory(path: Path) -> None:
@@ -148,8 +150,8 @@ def read_json(path: Path) -> Any:
 
 
 def json_lines(path: Path, *, last_bytes: int | None = None) -> Iterator[Any]:
-    """The whole lines of a file that may be being written; with `last_bytes`, those within its end."""
-    with suppress(FileNotFoundError), path.open("rb") as file:
+    """The whole lines of a file that may be being written; with `last_bytes`, those within its end. None if unreadable."""
+    with suppress(OSError), path.open("rb") as file:
         if last_bytes is not None and (start := file.seek(0, os.SEEK_END) - last_bytes) > 0:
             file.seek(start)
             file.readline()  # the line that the start cuts
@@ -172,10 +174,12 @@ def owner(run: RunDir) -> dict[str, Any] | None:
 
 
 def live(run: RunDir, holder: dict[str, Any]) -> UsageError:
-    """What is said to whoever wants a run that somebody else supervises."""
+    """What is said to whoever wants a run that somebody else has."""
+    alone = holder.get("by") == "worker"
+    end = f"SIGTERM to process {holder.get('pid')}: it saves first" if alone else f"'launch stop {run.id} --wait'"
     return UsageError(
-        f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} supervises it since {holder.get('since')}. "
-        f"See it with 'launch status {run.id}', end it with 'launch stop {run.id} --wait'"
+        f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} {'trains' if alone else 'supervises'} it "
+        f"since {holder.get('since')}. See it with 'launch status {run.id}', end it with {end}"
     )
 
 
@@ -186,9 +190,18 @@ def refuse_live(run: RunDir) -> None:
 
 
 @contextmanager
-def locked(run: RunDir) -> Iterator[None]:
-    """Holds the run for this process's lifetime at most: the kernel lets go when it dies. Raises UsageError."""
-    file = run.lock.open("a+b")
+def locked(run: RunDir, *, by: Literal["supervisor", "worker"] = "supervisor", inherited: int | None = None) -> Iterator[int]:
+    """Holds the run for this process's lifetime at most: the kernel lets go when it dies. Raises UsageError, BackendError.
+
+    Yields a descriptor: a process that inherits it holds the run as well, and goes on holding it (`inherited`).
+    """
+    try:
+        file = run.lock.open("a+b") if inherited is None else os.fdopen(inherited, "a+b")
+    except OSError as error:
+        raise BackendError(
+            f"cannot hold {run.path}: {error.strerror}: {run.lock.name}. Only its owner can continue a run"
+        ) from None
+    os.register_at_fork(after_in_child=file.close)  # a loader's process that outlives its rank would hold the run
     for patience in (0.05, 0.2, None):  # a reader of owner() may hold the lock for a moment
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,7 +217,8 @@ def locked(run: RunDir) -> Iterator[None]:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "by": by,
         }
         file.write(json.dumps(holder).encode())
         file.flush()
-        yield
+        yield file.fileno()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import sys
 import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from launcher.agent.node import Agent
@@ -15,6 +17,7 @@ from launcher.agent.orphans import adopt_descendants, sweep_all
 from launcher.agent.stream import Stream
 
 SWEEP_LIMIT_S = 20.0
+PREFIX = "launcher-agent-"
 LONGEST_FOLDER = 50
 """Bytes: a socket's address below it must fit the kernel's 108."""
 DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -24,7 +27,7 @@ DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.
 def main() -> NoReturn:
     agent_id = int(sys.argv[sys.argv.index("--id") + 1])
     orders, news = private_streams()
-    folder = tempfile.mkdtemp(prefix="launcher-", dir=short_folder())
+    folder = own_folder(short_folder())
     adopt_descendants()
     wrapper_alive, wrapper_end = os.pipe()
     for number in DEAF_TO:
@@ -35,6 +38,7 @@ def main() -> NoReturn:
         Agent(agent_id, Stream(agent_id, orders, news, wrapper_alive), folder).run()
     for descriptor in (orders, news, wrapper_alive, 0, 1):
         os.close(descriptor)
+    remove_abandoned(short_folder())
     outlive(agent, folder)
 
 
@@ -52,6 +56,28 @@ def short_folder() -> str:
     """The usual place for temporary files, unless sockets in it could not be named."""
     usual = tempfile.gettempdir()
     return usual if len(os.fsencode(usual)) <= LONGEST_FOLDER else "/tmp"  # noqa: S108  (a private folder is made in it)
+
+
+def own_folder(place: str) -> str:
+    """A new folder, held by wrapper and agent: once both are dead the next agent on this machine may remove it."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=PREFIX, dir=place)
+        with suppress(OSError):  # removed before it was held; or a file system without locks, where nobody removes it
+            fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)
+        if os.path.isdir(folder):  # noqa: PTH112
+            return folder
+
+
+def remove_abandoned(place: str) -> None:
+    """Folders of agents that were killed together with their wrappers."""
+    for path in Path(place).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # held, another user's, or gone meanwhile
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(descriptor)
 
 
 def outlive(agent: int, folder: str) -> NoReturn:

@@ -81,7 +81,7 @@ def write_error(error: BaseException, path: str | None, kind: str) -> None:
     details = getattr(error, "details", None)
     details = details if isinstance(details, dict) else {}
     report: dict[str, Any] = {
-        "exception": type(error).__name__,
+        "exception": type(error.__cause__ if hasattr(error, "kind") and error.__cause__ else error).__name__,
         "message": message(error),
         # An error that came from a loader's process has no frames here: it brings its place along.
         "where": where(error) or details.get("where"),
@@ -92,7 +92,7 @@ def write_error(error: BaseException, path: str | None, kind: str) -> None:
     if details:
         report["details"] = json.loads(json.dumps(details, default=str))
     with suppress(OSError, TypeError, ValueError):
-        write_json(Path(path), report)
+        write_json(Path(path), report, durable=False)
 
 
 def message(error: BaseException) -> str:

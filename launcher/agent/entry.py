@@ -24,6 +24,7 @@ from typing import NoReturn
 from launcher.agent import preload
 from launcher.agent.ending import finish, outcome
 from launcher.agent.orphans import die_with_parent
+from launcher.rank import FOLDER
 
 PRIVATE_FROM = 3
 """The first descriptor that is not a standard stream."""
@@ -55,6 +56,8 @@ def fork_main(program: Program) -> NoReturn:
 def become(program: Program, told: Callable[[int], int] = int) -> NoReturn:
     """`told` hears the exit code and returns the one to end with."""
     os.environ.update(program.environment)
+    # Where loader processes meet: a folder that the agent removes. multiprocessing's own would stay when the rank is killed.
+    process.current_process()._config["tempdir"] = program.environment[FOLDER]  # type: ignore[attr-defined]
     append_output_to(program.log)
     code = outcome(program.error, lambda: execute(program))
     finish(told(code))
@@ -69,12 +72,15 @@ def become_main_process() -> None:
 
 
 def reseed() -> None:
-    """Each rank its own random stream, as new interpreters have, where the script does not seed (2 ms)."""
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    """Each rank its own random streams, as new interpreters have, where the script does not seed.
+
+    Those of GPUs do not exist yet (torch.seed() would ask for them, which takes 5 ms), nor do NumPy's before their first use.
+    """
+    torch, numpy_random = sys.modules.get("torch"), sys.modules.get("numpy.random")
     if torch is not None:
-        torch.seed()
-    if numpy is not None:
-        numpy.random.seed()
+        torch.default_generator.seed()
+    if numpy_random is not None:
+        numpy_random.seed()
 
 
 def append_output_to(log: str) -> None:

@@ -80,7 +80,10 @@ class ForkServer:
         """Without reaping it: multiprocessing wants to do that."""
         if self.pid is None:
             return False
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:  # buried by a sweep on the way out
+            return False
 
     def take_readiness(self, descriptor: int) -> None:
         """Once `waiting` is readable: nothing in it where the server died on the way."""

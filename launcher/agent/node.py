@@ -42,10 +42,6 @@ def drain(descriptor: int) -> None:
         os.read(descriptor, READ_BYTES)
 
 
-def ignore(descriptor: int) -> None:
-    """Waking up is all: the attempt is looked at in every turn."""
-
-
 def bind(cpus: Sequence[int]) -> None:
     try:
         os.sched_setaffinity(0, cpus)
@@ -224,10 +220,15 @@ class Agent:
             return
         self.attempt = attempt
         for sentinel in self.sentinels:
-            self.selector.register(sentinel, selectors.EVENT_READ, ignore)
+            self.selector.register(sentinel, selectors.EVENT_READ, self.rank_ended)
         self.stream.send({"kind": "started", "agent": self.number, "attempt": number, "pids": attempt.pids[:MOST_PIDS]})
         if self.stop_at_once:
             attempt.ask_to_stop(time.monotonic())
+
+    def rank_ended(self, sentinel: int) -> None:
+        """Waking up is all: the attempt is looked at in every turn. It stays readable, and would wake us without end."""
+        self.selector.unregister(sentinel)
+        self.sentinels.remove(sentinel)
 
     def follow(self, attempt: Attempt) -> None:
         now = time.monotonic()

@@ -101,6 +101,7 @@ class TorchrunAttempt(Attempt):
             f"--nnodes={start['nodes']}", f"--nproc-per-node={start['local_world_size']}",
             f"--max-restarts={start['max_restarts']}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{port}",
             f"--rdzv-id={self.work.run.id}-{self.number}", "--rdzv-conf=is_host=0", f"--local-addr={own_address(host, port)}",
+            f"--log-dir={self.channels}",  # otherwise a folder in the usual place, which nobody removes where torchrun is killed
             "--no-python", sys.executable, "-P", "-m", "launcher.agent.elastic", str(self.channels / "share.json"),
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -118,9 +118,10 @@ class Attempt:
             self.collect_until = time.monotonic() + COLLECT_ECHOES_S
 
     def failed(self, message: Mapping[str, Any]) -> bool:
-        """A rank that saved, or that we ended, has not failed."""
+        """A rank that saved, or that we ended, has not failed. Of a script that nobody asked, 75 is a failure like others."""
         ended_by_us = message["killed"] or self.kill_asked or (self.stop_asked and message["code"] == -signal.SIGTERM)
-        return not ended_by_us and message["code"] not in (0, SAVED)
+        saved = message["code"] == SAVED and (self.stop_asked or self.plan.entry.kind == "worker")
+        return not (ended_by_us or saved or message["code"] == 0)
 
     def only_echoes(self) -> bool:
         hosts = self.hosts()
@@ -202,10 +203,13 @@ class Attempt:
             )
         if codes == {0} and not (self.stop_asked and self.plan.entry.kind != "worker"):
             return Ended(how="done")
-        return Ended(
-            how="saved",
-            reason=None if codes <= {0, SAVED} else "ended by SIGTERM: its ranks saved nothing that is known of",
-        )
+        return Ended(how="saved", reason=None if codes <= {0, SAVED} else unsaved(codes))
 
     def hosts(self) -> dict[int, str]:
         return {node.index: node.host for node in self.plan.nodes}
+
+
+def unsaved(codes: Collection[int]) -> str:
+    """Why ranks that were asked to save and end count as ended without."""
+    grace = ", for they did not end on SIGTERM" if -signal.SIGKILL in codes else ""
+    return f"ended by {'SIGKILL' if grace else 'SIGTERM'}{grace}: its ranks saved nothing that is known of"

@@ -57,7 +57,7 @@ class Failure:
             f"rank {self.rank} on node {self.node} ({self.host})" if self.rank is not None else f"node {self.node} ({self.host})"
         )
         at = f" at step {self.step}" if self.step is not None else ""
-        return f"{who}{at}: {self.what()}"
+        return f"{who}{at}: {self.what().rstrip('.')}"
 
     def what(self) -> str:
         if self.signal:
@@ -85,7 +85,8 @@ def failure_of(run: RunDir, attempt: int, message: Mapping[str, Any], hosts: Map
     rank, code = message["rank"], message["code"]
     attempt = message.get("log_attempt", attempt)  # torchrun's own restarts are attempts of their own
     told = (read_json(run.rank_error(attempt, rank)) or {}) if code > 0 else {}
-    step = told.get("step") if told.get("step") is not None else message.get("step")
+    steps = ((told.get("details") or {}).get("step"), told.get("step"), message.get("step"))
+    step = next((each for each in steps if each is not None), None)
     kind: Kind = "signal" if code < 0 else "agent" if message.get("server_died") else told.get("kind", "exit")
     return Failure(
         attempt=attempt, node=message["agent"], host=hosts.get(message["agent"]), rank=rank, local_rank=message.get("local_rank"),
@@ -118,7 +119,7 @@ def log_tail(path: Path) -> list[str]:
 
 
 def keep(run: RunDir, failure: Failure) -> None:
-    """failure.json tells of the newest failed attempt; each attempt's own stays beside its logs."""
+    """failure.json tells of the newest failed attempt; each attempt's own stays beside its logs. The next one does not wait."""
     data = {**asdict(failure), "log_tail": list(failure.log_tail)}
-    write_json(run.attempt(failure.attempt) / "failure.json", data)
-    write_json(run.failure, data)
+    write_json(run.attempt(failure.attempt) / "failure.json", data, durable=False)
+    write_json(run.failure, data, durable=False)

@@ -48,7 +48,7 @@ def decide(failure: Failure, budget: Budget, *, engine: str, age_s: float, progr
         size = failure.details["micro_batch_size"]
         return Decision(action="restart", reason=f"out of memory: the next attempt takes micro-batches of {size}", counts=False)
     if failure.users_error and not took_first_step(failure, age_s, builtin=builtin):
-        return Decision(action="give up", reason="it failed before its first step: another attempt would end the same")
+        return Decision(action="give up", reason=f"{early(builtin=builtin)}: another attempt would end the same")
     if repeats(failure, budget, progress):
         return Decision(
             action="give up", reason=f"the same error at the same step ({failure.step}) twice, with no progress between"
@@ -61,6 +61,12 @@ def decide(failure: Failure, budget: Budget, *, engine: str, age_s: float, progr
 
 def took_first_step(failure: Failure, age_s: float, *, builtin: bool) -> bool:
     return failure.pulses > 0 or (not builtin and age_s >= ALIVE_S)
+
+
+def early(*, builtin: bool) -> str:
+    if builtin:
+        return "it failed before its first step"
+    return f"it failed in its first {ALIVE_S:.0f} s, before any launcher.pulse(step)"
 
 
 def repeats(failure: Failure, budget: Budget, progress: int) -> bool:

@@ -7,16 +7,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 from launcher import backends, checkpoints, provenance
 from launcher.errors import BackendError
-from launcher.events import State, record
+from launcher.events import State, ledger, record
 from launcher.load import load_job
 from launcher.plan import Plan, read_plan
-from launcher.rundir import RunDir, json_lines, locked
+from launcher.rundir import RunDir, locked
 from launcher.spec import Job
 from launcher.supervisor import cause
 from launcher.supervisor.attempt import Attempt, Ended
@@ -68,18 +68,18 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
     record(run, "supervising", backend=plan.backend, pid=os.getpid())
     # Beside the start, not before it: git and the packages' metadata can take seconds, and the agents want to be pinged.
     origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
-    with Pool(backends.choose(plan.backend), lost_after_s=plan.lost_after_s, wake=signals.wake) as pool:
+    with Pool(backends.choose(plan.backend), lost_after_s=plan.lost_after_s, wake=signals.wake) as pool, ExitStack() as locks:
         supervision = Supervision(run, job, plan, pool)
         if not run.provenance.exists():
             origins.start()
-        drive(supervision, pool, signals, screen)
+        drive(supervision, pool, signals, screen, locks)
     if origins.ident is not None:
         origins.join()
     assert supervision.outcome is not None
     return supervision.outcome
 
 
-def drive(supervision: Supervision, pool: Pool, signals: Signals, screen: Callable[[], None] | None) -> None:
+def drive(supervision: Supervision, pool: Pool, signals: Signals, screen: Callable[[], None] | None, locks: ExitStack) -> None:
     looked = 0.0
     while supervision.outcome is None:
         for news in pool.poll(supervision.patience_s):
@@ -89,6 +89,8 @@ def drive(supervision: Supervision, pool: Pool, signals: Signals, screen: Callab
         if time.monotonic() - looked > LOOKS_S:
             looked = time.monotonic()
             supervision.look_at_requests()
+            if not supervision.run.lock.exists():  # somebody deleted it, and nobody would look at the one that is held
+                locks.enter_context(locked(supervision.run))
         supervision.tick()
         if screen is not None:
             try:
@@ -120,7 +122,8 @@ class Supervision:
         self.pool.send({"kind": "warm", "to": [node], "run_dir": str(self.run.path), "node": node, "silence_s": silence_s})
 
     def new_attempt(self) -> Attempt:
-        number = 1 + max(self.run.attempts(), default=0)
+        # The ledger knows of attempts whose logs were deleted.
+        number = 1 + max([0, *self.run.attempts(), *(entry.get("attempt") or 0 for entry in ledger(self.run))])
         self.run.attempt(number).mkdir(parents=True)
         record(self.run, "attempt", attempt=number, world_size=self.plan.world.world_size, nodes=self.plan.world.nodes)
         return Attempt(number, self.run, self.plan, self.pool)
@@ -130,7 +133,7 @@ class Supervision:
         if self.plan.entry.kind == "worker":
             return max((each.step for each in checkpoints.checkpoints(self.run)), default=-1)
         return max(
-            (entry.get("step") or -1 for entry in json_lines(self.run.events) if entry["event"] == "failure"),
+            (entry.get("step") or -1 for entry in ledger(self.run) if entry["event"] == "failure"),
             default=-1,
         )
 
@@ -163,8 +166,13 @@ class Supervision:
         """All ranks save at the next step boundary. The first wish decides the exit code."""
         if self.wished is None:
             self.wished, self.wished_at = wish, time.monotonic()
-            record(self.run, "stopping", attempt=self.attempt.number, reason=f"{why}: saving at the next step boundary")
+            record(self.run, "stopping", attempt=self.attempt.number, reason=f"{why}: {self.asked()}")
             self.attempt.ask_to_stop()
+
+    def asked(self) -> str:
+        if self.plan.entry.kind == "worker":
+            return "saving at the next step boundary"
+        return f"its ranks have {self.plan.entry.stop_grace_s:g} s to save and end"
 
     def end_at_once(self, why: str, wish: Wish | None = None) -> None:
         self.wished = wish or self.wished
@@ -192,7 +200,13 @@ class Supervision:
                 )
             )
         else:
-            self.finish(Outcome(state="stopped", exit_code=self.stop_code, reason=ended.reason or "saved, can be continued"))
+            self.finish(Outcome(state="stopped", exit_code=self.stop_code, reason=ended.reason or self.saved()))
+
+    def saved(self) -> str:
+        """What a stop left behind; a program of the user's own saves where it likes."""
+        if self.plan.entry.kind == "worker" and not checkpoints.checkpoints(self.run):
+            return "before its first step: there was nothing to save, and resume begins anew"
+        return "saved, can be continued"
 
     def after_failure(self, failure: cause.Failure) -> None:
         cause.keep(self.run, failure)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.agent.conftest import Job
 
 LIMIT_MB = 18
+ONE_GOES_ON = "import os, time\nif os.environ['RANK'] == '1':\n    time.sleep(600)"
 LISTING = (
     "import sys, launcher.agent.__main__; print(*sorted(name for name in sys.modules if '.' not in name or 'launcher.' in name))"
 )
@@ -35,3 +37,18 @@ def test_its_memory(job: Job) -> None:
     status = Path(f"/proc/{pid}/status").read_text()
     kilobytes = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     assert kilobytes < LIMIT_MB * 1024
+
+
+def test_it_sleeps_while_one_rank_has_ended_and_another_goes_on(job: Job) -> None:
+    supervisor = job(ONE_GOES_ON)
+    supervisor.start(ranks=2)
+    supervisor.hear("exited", rank=0)
+    pid = supervisor.hear("hello")[0]["pid"]
+    before = cpu_ticks(pid)
+    time.sleep(1)
+    assert cpu_ticks(pid) - before <= 4  # of 10 ms; it spent the whole second when ended ranks kept waking it
+
+
+def cpu_ticks(pid: int) -> int:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return int(user) + int(system)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable
@@ -155,6 +156,41 @@ def test_temporary_folders_are_removed_even_of_a_killed_agent(job: Job, tmp_path
     supervisor.process.wait(LIMIT_S)
     assert not list(folder.iterdir())
     folder.rmdir()
+
+
+def test_a_killed_rank_leaves_no_folder_of_its_loaders(job: Job) -> None:
+    script = """
+import sys, time
+from multiprocessing import util
+open(util.get_temp_dir() + "/listener", "w").close()
+print("made", flush=True)
+time.sleep(60)
+"""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        supervisor = job(script, caller={"TMPDIR": folder})
+        supervisor.start()
+        while not supervisor.run.rank_log(1, 0).exists() or "made" not in supervisor.log():
+            assert supervisor.read(0.05)
+        supervisor.send("kill", attempt=1)
+        supervisor.hear("swept", attempt=1)
+        assert not list(Path(folder).rglob("listener"))
+
+
+def test_folders_of_the_dead_are_removed_by_the_next_agent_and_those_of_the_living_are_not(job: Job, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        killed, living = job(caller={"TMPDIR": folder}), job(caller={"TMPDIR": folder})
+        pids = [killed.process.pid, killed.hear("hello")[0]["pid"]]
+        living.hear("hello")
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # frozen first, so that neither outlives the other
+            for pid in pids:
+                os.kill(pid, number)
+        killed.process.wait(LIMIT_S)
+        assert len(list(Path(folder).iterdir())) == 2
+        third = job(caller={"TMPDIR": folder})
+        third.hear("hello")
+        third.close()
+        assert len(list(Path(folder).iterdir())) == 1
+        living.start()
 
 
 @pytest.mark.parametrize("which", ["supervisor", "wrapper", "agent"])

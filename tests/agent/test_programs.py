@@ -109,8 +109,16 @@ def test_loader_workers_of_an_unguarded_script_do_not_run_it_again(job: Job) -> 
     assert supervisor.log() == "once 0\n[0, 1, 2, 3]\n[4, 5, 6, 7]\n"
 
 
-def test_ranks_and_attempts_do_not_share_a_random_stream(job: Job) -> None:
-    supervisor = job(RANDOM, preload=["torch", "numpy"])
+def test_what_was_imported_ahead_is_left_to_itself_by_a_ranks_garbage_collector(job: Job) -> None:
+    supervisor = job("import gc\nprint(gc.isenabled(), gc.get_freeze_count() > 0)")
+    supervisor.start()
+    assert supervisor.codes() == [0]
+    assert supervisor.log() == "True True\n"
+
+
+@pytest.mark.parametrize("numpy", ["numpy", "numpy.random"])
+def test_ranks_and_attempts_do_not_share_a_random_stream(job: Job, numpy: str) -> None:
+    supervisor = job(RANDOM, preload=["torch", numpy])
     for attempt in (1, 2):
         supervisor.start(attempt, ranks=2)
         assert supervisor.codes(attempt, ranks=2) == [0, 0]

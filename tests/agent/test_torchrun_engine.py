@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 
 from tests.agent.conftest import Job
 
@@ -42,6 +44,20 @@ def test_restarts_by_itself_and_stops_when_asked(job: Job) -> None:
     supervisor.hear("swept", attempt=1)
     assert supervisor.log(1, attempt=2).startswith("sum 2 2 ['a b']")
     assert "exitcode: -9" in supervisor.run.node_log(1, 0).read_text()
+
+
+def test_a_torchrun_that_is_killed_leaves_no_folder(job: Job) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        supervisor = job("import time\ntime.sleep(60)", engine="torchrun", caller={"TMPDIR": folder})
+        supervisor.start(ranks=1)
+        until = time.monotonic() + 60
+        while not list(Path(folder).rglob(f"{supervisor.run.id}-1_*")):  # torchrun's own, below the agent's
+            assert time.monotonic() < until
+            supervisor.read(0.05)
+        assert all(each.name.startswith(("launcher-agent-", "torchinductor_")) for each in Path(folder).iterdir())
+        supervisor.send("kill", attempt=1)
+        supervisor.hear("swept", attempt=1)
+        assert not list(Path(folder).rglob(f"{supervisor.run.id}-1_*"))
 
 
 def test_tells_the_exception_and_whom_torchrun_ended(job: Job) -> None:

@@ -25,6 +25,7 @@ def failure(kind: Any, **parts: Any) -> Failure:
         (SIGKILL, Budget(allowed=3, used=3, progress=10), {"progress": 20}, "restart", "restart 1 of 3"),
         (LOST, Budget(allowed=1), {}, "restart", "restart 1 of 1"),
         (EARLY, Budget(allowed=3), {}, "give up", "before its first step"),
+        (EARLY, Budget(allowed=3), {"builtin": False, "age_s": 1.0}, "give up", "in its first 60 s, before any launcher.pulse"),
         (EARLY, Budget(allowed=3), {"builtin": False, "age_s": 61.0}, "restart", "restart 1 of 3"),
         (ERROR, Budget(allowed=3), {}, "restart", "restart 1 of 3"),
         (ERROR, Budget(allowed=3, last=ERROR), {}, "give up", "the same step (5) twice"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from launcher.errors import BackendError, UsageError
 from launcher.events import summarize
-from launcher.rundir import RunDir, json_lines, locked, read_json
+from launcher.rundir import RunDir, json_lines, locked, owner, read_json
 from launcher.supervisor import attempt as attempts
 from launcher.supervisor import cause, supervise
 
@@ -47,6 +48,32 @@ def test_all_ranks_end_well(scripted: Scripted) -> None:
     assert (outcome.state, outcome.exit_code) == ("done", 0)
     assert events(run) == ["prepared", "supervising", "attempt", "running", "done"]
     assert not run.failure.exists()
+
+
+def test_a_lock_that_was_deleted_is_made_anew(scripted: Scripted) -> None:
+    run = scripted({"1": {"exits": [[2.0, 0, 0], [2.0, 1, 0]]}})
+    refused: list[bool] = []
+
+    def delete_and_ask() -> None:
+        run.lock.unlink()
+        until = time.monotonic() + 10
+        while owner(run) is None and time.monotonic() < until:
+            time.sleep(0.05)
+        refused.append(owner(run) is not None)
+
+    deleting = when(run, "running", delete_and_ask)
+    assert supervise(run).state == "done"
+    deleting.join()
+    assert refused == [True]
+    assert owner(run) is None
+
+
+def test_an_attempt_whose_logs_were_deleted_lends_its_number_to_no_other(scripted: Scripted) -> None:
+    run = scripted({"1": {"exits": [[0.3, 1, -9]], "step": 7}, "2": DONE})
+    deleting = when(run, "running", lambda: shutil.rmtree(run.logs))
+    assert supervise(run).state == "done"
+    deleting.join()
+    assert [entry["attempt"] for entry in json_lines(run.events) if entry["event"] == "attempt"] == [1, 2]
 
 
 def test_a_killed_rank_is_restarted_and_named(scripted: Scripted) -> None:
@@ -87,7 +114,7 @@ def test_a_users_error_before_the_first_step_is_not_retried(scripted: Scripted) 
     run = scripted({"1": {"exits": [[0.02, 0, 3]]}})
     outcome = supervise(run)
     assert (outcome.state, outcome.exit_code) == ("failed", 1)
-    assert "before its first step" in (outcome.reason or "")
+    assert "before any launcher.pulse" in (outcome.reason or "")
     assert read_json(run.failure)["exit_code"] == 3
 
 
@@ -121,6 +148,14 @@ def test_a_signal_saves_and_stops(scripted: Scripted, number: signal.Signals, co
     when(run, "running", lambda: os.kill(os.getpid(), number))
     outcome = supervise(run)
     assert (outcome.state, outcome.exit_code, outcome.reason) == ("stopped", code, "saved, can be continued")
+
+
+def test_a_training_stopped_before_it_saved_anything_says_so(scripted: Scripted) -> None:
+    data = {"train": "digits", "batch_size": 8}
+    train = {"model": "my.net", "loss": "mse", "optimizer": "sgd", "max_steps": 5, "data": data}
+    run = scripted({}, run=None, train=train)
+    when(run, "attempt", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert supervise(run).reason == "before its first step: there was nothing to save, and resume begins anew"
 
 
 def test_a_script_that_ends_well_after_a_stop_counts_as_stopped(scripted: Scripted) -> None:
