@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import BackendError, Cancelled, LaunchError, Problem, SpecError, Stopped, UsageError
-from launcher.events import LIVE, State, summarize
+from launcher.events import LIVE, State, ledger, summarize
 from launcher.load import load_job
 from launcher.plan import read_plan
 from launcher.prepare import plan_for, prepare
-from launcher.rundir import RunDir, json_lines, owner, write_atomic
+from launcher.rundir import RunDir, json_lines, live, locked, owner, write_atomic
 from launcher.runs import find_run, runs_folder
 
 POLL_S = 0.1
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def state(self) -> State:
-        """queued, starting, running, restarting, stopping, done, failed, stopped, cancelled or prepared."""
+        """queued, starting, running, restarting, stopping, done, failed, stopped or cancelled."""
         return summarize(self.directory).state
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -103,7 +103,8 @@ def submit(
     """
     job = load_job(spec, overrides=as_set(overrides), flags={"nodes": nodes, "backend": None if backend == "auto" else backend})
     directory = prepare(job, plan_for(job), runs_folder())
-    start_detached(directory)
+    with locked(directory) as lock:
+        start_detached(directory, lock=lock)
     return Run(directory)
 
 
@@ -121,7 +122,10 @@ def as_set(overrides: Overrides | None) -> list[str]:
 
 def ask(directory: RunDir, what: str) -> None:
     """Leaves a request that the supervisor looks at every second. Raises UsageError where none lives to see it."""
-    if owner(directory) is None:
+    holder = owner(directory)
+    if holder is not None and holder.get("by") == "worker":
+        raise live(directory, holder)
+    if holder is None:
         summary = summarize(directory)
         raise UsageError(
             f"run {directory.id} is not running: it is {summary.state}{f' ({summary.reason})' if summary.reason else ''}"
@@ -129,14 +133,19 @@ def ask(directory: RunDir, what: str) -> None:
     write_atomic(directory.request(what), "")
 
 
-def start_detached(directory: RunDir) -> None:
-    """A supervisor in a session of its own; returns once it holds the run. Raises LaunchError where it ends before that."""
+def start_detached(directory: RunDir, *, lock: int) -> None:
+    """A supervisor in a session of its own; returns once it holds the run. Raises LaunchError where it ends before that.
+
+    `lock`: descriptor of the lock that the caller holds and hands over.
+    """
     directory.supervisor_log.parent.mkdir(parents=True, exist_ok=True)
     plan = read_plan(directory)
     before = ledger_bytes(directory)
     with directory.supervisor_log.open("ab") as log:
-        command = [directory.fill(word) for word in plan.supervisor]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        command = [*map(directory.fill, plan.supervisor), f"--lock={lock}"]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[lock]
+        )
     STARTED[:] = [*(each for each in STARTED if each.poll() is None), process]
     deadline = time.monotonic() + LOCK_WAIT_S
     while time.monotonic() < deadline:
@@ -159,7 +168,7 @@ def last_words(directory: RunDir) -> str:
 
 def ended_otherwise(directory: RunDir) -> LaunchError:
     """The exception for a run that ended and is not done, with the reason and the exit code of its ledger."""
-    ends = [entry for entry in json_lines(directory.events) if "exit_code" in entry]
+    ends = [entry for entry in ledger(directory) if "exit_code" in entry]
     summary = summarize(directory)
     codes = {"stopped": Stopped.exit_code, "cancelled": Cancelled.exit_code}
     code = ends[-1]["exit_code"] if ends and ends[-1]["event"] == summary.state else codes.get(summary.state, 1)

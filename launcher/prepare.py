@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from launcher import backends
-from launcher.errors import BackendError
+from launcher.errors import BackendError, UsageError
 from launcher.events import record
 from launcher.load import dump_job
 from launcher.plan import Plan, make_plan, settle
@@ -14,8 +15,10 @@ from launcher.spec import Job
 
 
 def plan_for(job: Job) -> Plan:
-    """The plan on what there is. Raises BackendError."""
-    return make_plan(job, backends.choose(job.resources.backend).cluster(job))
+    """The plan on what there is. Raises BackendError, and UsageError where the script is not there."""
+    plan = make_plan(job, backends.choose(job.resources.backend).cluster(job))
+    refuse_missing_script(plan)
+    return plan
 
 
 def prepare(job: Job, plan: Plan, runs: Path) -> RunDir:
@@ -24,6 +27,16 @@ def prepare(job: Job, plan: Plan, runs: Path) -> RunDir:
     write(run, job, plan)
     record(run, "prepared", backend=plan.backend)
     return run
+
+
+def refuse_missing_script(plan: Plan) -> None:
+    """Every rank would fail of it, after a start of seconds."""
+    script = Path(plan.entry.target)
+    if plan.entry.kind != "script" or script.exists():
+        return
+    near = get_close_matches(script.name, [each.name for each in script.parent.glob("*.py")], n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else " Relative paths start at workdir."
+    raise UsageError(f"run.script: there is no file {script}.{hint}")
 
 
 def write(run: RunDir, job: Job, plan: Plan) -> None:

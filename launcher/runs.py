@@ -6,12 +6,14 @@ import json
 import os
 import re
 from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import UsageError
-from launcher.events import ettr, summarize
-from launcher.rundir import RunDir, json_lines, read_json
+from launcher.events import ettr, ledger, summarize
+from launcher.rundir import RunDir, read_json
 
 ID = re.compile(r"(\d{8}-\d{6})-(.+)-[a-z0-9]{4}")
 CANDIDATES = 10
@@ -48,9 +50,9 @@ def is_run(path: Path) -> bool:
 
 
 def find_run(text: str, folder: Path) -> RunDir:
-    """The run that is meant: an id, a unique prefix of one, a path, `last`, or a job's name (its newest run).
+    """The run that is meant: an id, a unique beginning or end of one, a path, `last`, or a job's name (its newest run).
 
-    Raises UsageError with the nearest names, or with the candidates where a prefix fits several.
+    Raises UsageError with the nearest names, or with the candidates where such a part fits several.
     """
     if ("/" in text or text in (".", "..")) and (path := Path(os.path.normpath(text))).exists():
         if not is_run(path):
@@ -63,12 +65,12 @@ def find_run(text: str, folder: Path) -> RunDir:
         )
     if text == "last" and runs:
         return runs[-1]
-    for fits in (exact(text, runs), named(text, runs), beginning(text, runs)):
+    for fits in (exact(text, runs), named(text, runs), part(text, runs)):
         if fits:
             return fits[0]
     if is_run(Path(text)):
         return RunDir(text)
-    raise UsageError(f"no run '{text}' in {folder}{nearest(text, runs)}. 'launch list' shows them all")
+    raise UsageError(f"no run '{text}' in {folder}.{nearest(text, runs)} 'launch list' shows them all")
 
 
 def exact(text: str, runs: list[RunDir]) -> list[RunDir]:
@@ -81,9 +83,9 @@ def named(text: str, runs: list[RunDir]) -> list[RunDir]:
     return own[-1:]
 
 
-def beginning(text: str, runs: list[RunDir]) -> list[RunDir]:
-    """Raises UsageError where several begin so."""
-    fits = [run for run in runs if text and run.id.startswith(text)]
+def part(text: str, runs: list[RunDir]) -> list[RunDir]:
+    """Raises UsageError where several begin or end so."""
+    fits = [run for run in runs if text and (run.id.startswith(text) or run.id.endswith(text))]
     if len(fits) > 1:
         shown = [f"  {run.id}" for run in fits[-CANDIDATES:]]
         more = [f"  ... and {len(fits) - CANDIDATES} older"] if len(fits) > CANDIDATES else []
@@ -92,7 +94,7 @@ def beginning(text: str, runs: list[RunDir]) -> list[RunDir]:
 
 
 def began(run: RunDir) -> str:
-    return next((entry.get("time", "") for entry in json_lines(run.events)), "")
+    return next((entry["time"] for entry in ledger(run)), "")
 
 
 def nearest(text: str, runs: list[RunDir]) -> str:
@@ -100,7 +102,7 @@ def nearest(text: str, runs: list[RunDir]) -> str:
 
     known = {name for run in runs if (name := name_of(run))} | {run.id for run in runs}
     close = get_close_matches(text, sorted(known), n=3, cutoff=0.6)
-    return f". Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+    return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 
 
 def name_of(run: RunDir) -> str:
@@ -119,6 +121,14 @@ def last_row(run: RunDir) -> dict[str, Any]:
     except (OSError, ValueError, IndexError):
         return {}
     return row if isinstance(row, dict) else {}
+
+
+def last_news(run: RunDir) -> datetime | None:
+    """When it was last heard of: an event, or a logged step where its supervisor died and no event tells."""
+    told = [time for _, time in summarize(run).times[-1:]]
+    with suppress(OSError):
+        told.append(datetime.fromtimestamp(run.metrics.stat().st_mtime, UTC))
+    return max(told, default=None)
 
 
 def status(run: RunDir) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def looks_like_spec(word: str) -> bool:
 def no_command(name: str) -> str:
     from difflib import get_close_matches
 
-    files = [str(path) for ending in SPEC_ENDINGS for path in sorted(Path("jobs").glob(f"*{ending}"))]
+    files = [str(path) for folder in (".", "jobs") for ending in SPEC_ENDINGS for path in sorted(Path(folder).glob(f"*{ending}"))]
     near_files = [file for file in files if Path(file).stem == name]
     near = get_close_matches(name, list(COMMANDS), n=1)
     hint = f" Did you mean '{(near_files or near)[0]}'?" if near_files or near else ""

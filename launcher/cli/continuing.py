@@ -56,6 +56,14 @@ def allowed(change: tuple[str, Any, Any], new: Job) -> bool:
     return grows and not tied_to_length(new)
 
 
+def may_grow(run: RunDir) -> str | None:
+    """The field that makes the run longer, where that leaves what was trained as it is."""
+    job = load_job(run.job)
+    if job.train is None or tied_to_length(job):
+        return None
+    return "train.epochs" if job.train.epochs is not None else "train.max_steps"
+
+
 def tied_to_length(job: Job) -> bool:
     """Whether another number of steps would give the steps already taken another rate."""
     schedule = job.train.schedule if job.train else None

@@ -88,7 +88,7 @@ def suggestions(run: RunDir, summary: Summary, *, has_val: bool) -> Iterator[str
     name = shlex.quote(called(run.path))
     if summary.state == "done" and has_val:
         yield f"launch eval {name} --split val"
-    if summary.state in ("stopped", "cancelled", "prepared") or (summary.state == "failed" and not wrong_job(run)):
+    if summary.state in ("stopped", "cancelled") or (summary.state == "failed" and not wrong_job(run)):
         yield f"launch resume {name}"
     yield f"launch logs {name}"
 

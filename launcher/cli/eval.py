@@ -44,9 +44,10 @@ def evaluated(run: Any, split: str, checkpoint: str | None) -> tuple[int, dict[s
     from launcher.cli.one_process import alone, environment, shell_code
     from launcher.load import load_job
 
-    job, plan = alone(load_job(run.job))
+    job = load_job(run.job)
     if job.train is None:
         raise UsageError(f"run {run.id} is a program of its own: eval is for train:, the built-in worker")
+    job, plan = alone(job)
     chosen = ["--checkpoint", checkpoint] if checkpoint else []
     argv = [sys.executable, "-m", "launcher.worker", "eval", str(run.path), "--split", split, *chosen, "--json"]
     done = subprocess.run(
@@ -57,6 +58,6 @@ def evaluated(run: Any, split: str, checkpoint: str | None) -> tuple[int, dict[s
         values = json.loads(last)
     except ValueError:
         values, others = None, [*others, last]
-    if others:
+    if any(others):
         print("\n".join(others).rstrip("\n"), file=sys.stderr)
     return shell_code(done.returncode), values if isinstance(values, dict) else None

@@ -15,11 +15,12 @@ def command(runs: str | None, as_json: bool) -> None:
     launch list
     launch list --json
     """
-    from launcher.cli.terminal import print_json, table
-    from launcher.runs import all_runs, runs_folder, status
+    from launcher.cli.terminal import ago, print_json, table
+    from launcher.runs import all_runs, last_news, runs_folder, status
 
     folder = runs_folder(runs)
-    data = [status(run) for run in reversed(all_runs(folder))]
+    found = all_runs(folder)[::-1]
+    data = [status(run) for run in found]
     if as_json:
         print_json(data)
         return
@@ -28,4 +29,6 @@ def command(runs: str | None, as_json: bool) -> None:
         return
     keys = ("id", "state", "step", "attempts", "ettr")
     rows = [["" if row[key] is None else str(row[key]) for key in keys] for row in data]
-    print("\n".join(table([[key.upper() for key in keys], *rows])))
+    news = [ago(time) if (time := last_news(run)) else "" for run in found]
+    heads = [*map(str.upper, keys), "LAST NEWS"]
+    print("\n".join(table([heads, *([*row, told] for row, told in zip(rows, news, strict=True))])))

@@ -24,22 +24,25 @@ def command(run: str, nodes: str | None, backend: str | None, overrides: tuple[s
     launch resume last --set train.epochs=40
     """
     from launcher.cli import starting
-    from launcher.cli.continuing import continued
+    from launcher.cli.continuing import continued, may_grow
     from launcher.rundir import locked
     from launcher.runs import find_run, runs_folder
 
     found = find_run(run, runs_folder(runs))
-    with locked(found):  # until it is supervised: of two that resume at once, one is refused before it changes anything
+    with locked(found) as lock:  # handed on: of two that resume at once, one is refused before it changes anything
         job_and_plan = continued(found, overrides, {"nodes": nodes, "backend": backend})
-        if job_and_plan is not None and not detach:
-            return starting.foreground(found, *job_and_plan, ranks=ranks, as_json=as_json, holding=True)
-    if job_and_plan is None:
-        if as_json:
-            from launcher.cli.terminal import print_json
-            from launcher.runs import status
+        if job_and_plan is not None and detach:
+            return starting.background(found, *job_and_plan, as_json=as_json, lock=lock)
+        if job_and_plan is not None:
+            return starting.foreground(found, *job_and_plan, ranks=ranks, as_json=as_json)
+    if as_json:
+        from launcher.cli.terminal import print_json
+        from launcher.runs import status
 
-            print_json(status(found))
-        else:
-            print(f"{found.id} is done: there is nothing left to train. See it with 'launch status {options.called(found.path)}'")
-        return 0
-    return starting.background(found, as_json=as_json)
+        print_json(status(found))
+    else:
+        name = options.called(found.path)
+        print(f"{found.id} is done: there is nothing left to train. See it with 'launch status {name}'")
+        if field := may_grow(found):
+            print(f"To train it longer: launch resume {name} --set {field}=N")
+    return 0

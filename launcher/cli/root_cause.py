@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.cli.options import called
 from launcher.cli.terminal import RED, coloured, shown_path
-from launcher.rundir import RunDir
+from launcher.rundir import RunDir, read_json
 
 TAIL_LINES = 12
 LONGEST_LINE = 160
@@ -34,7 +34,7 @@ SIGNALS = {
 
 def root_cause(run: RunDir, failure: dict[str, Any], reason: str | None) -> str:
     """`reason`: the ledger's, which ends with why the run was given up."""
-    lines = [coloured(f"root cause: {who(failure)}", RED), *(f"  {line}" for line in what(failure))]
+    lines = [coloured(f"root cause: {who(failure)}{when(run, failure)}", RED), *(f"  {line}" for line in what(failure))]
     if failure.get("kind") not in SAYS_IT_ALL:
         lines += [f"  {line}" for line in end_of_log(run, failure)]
         lines += [f"  not restarted: {why}" for why in why_given_up(failure, reason)]
@@ -44,8 +44,15 @@ def root_cause(run: RunDir, failure: dict[str, Any], reason: str | None) -> str:
 def who(failure: dict[str, Any]) -> str:
     node = f"node {failure.get('node')} ({failure.get('host')})"
     who = node if failure.get("rank") is None else f"rank {failure['rank']} on {node}"
-    step = failure.get("step")
-    return f"{who} failed {'before its first step' if step is None else f'at step {step}'}"
+    return f"{who} failed"
+
+
+def when(run: RunDir, failure: dict[str, Any]) -> str:
+    """A script that never pulsed may have made any number of steps: of it nothing is said."""
+    if (step := failure.get("step")) is not None:
+        return f" at step {step}"
+    entry = (read_json(run.plan) or {}).get("entry") or {}
+    return " before its first step" if entry.get("kind") == "worker" else ""
 
 
 def what(failure: dict[str, Any]) -> Iterator[str]:

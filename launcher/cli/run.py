@@ -32,6 +32,7 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     from launcher.plan import settle
     from launcher.prepare import plan_for
     from launcher.prepare import prepare as write_run
+    from launcher.rundir import locked
     from launcher.runs import runs_folder
 
     if dry_run + prepare + detach > 1:
@@ -44,10 +45,12 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
         return 0
     run = write_run(job, plan, runs_folder(runs))
     if prepare:
-        show_plan.prepared(run, plan, as_json=as_json)
+        show_plan.prepared(run, plan, job, as_json=as_json)
         return 0
-    from launcher.cli import starting
+    with locked(run) as lock:
+        from launcher.cli import starting
 
-    if detach:
-        return starting.background(run, as_json=as_json)
-    return starting.foreground(run, settle(job, plan), plan, ranks=ranks, as_json=as_json)
+        job = settle(job, plan)
+        if detach:
+            return starting.background(run, job, plan, as_json=as_json, lock=lock)
+        return starting.foreground(run, job, plan, ranks=ranks, as_json=as_json)

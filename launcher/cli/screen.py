@@ -13,7 +13,8 @@ from launcher.cli.tail import Tail
 from launcher.cli.terminal import DIM, YELLOW, coloured, columns, cut, is_terminal, say
 from launcher.rundir import RunDir
 
-PROGRESS = re.compile(r"step \d+(/\d+)?\b")
+PROGRESS = re.compile(r"step \d+(/\d+)?  epoch \d+\.\d")
+"""The built-in worker's. What a script prints of its own steps is output like any other: nothing of it is left out."""
 EVALUATED = re.compile(r"\b(val|test)/")
 """A progress line that stays on screen."""
 TRACEBACK = re.compile(r"^(\[rank\d+\]: )?Traceback \(most recent call last\):")
@@ -55,6 +56,11 @@ class Writer:
     def fitted(self) -> str:
         return cut(self.live, columns() - 1)
 
+    def clear(self) -> None:
+        if self.live:
+            self.live = ""
+            self.write("\r\x1b[K")
+
     def close(self) -> None:
         """The last progress stays on screen."""
         if self.live:
@@ -77,6 +83,8 @@ class Screen:
         self.held: dict[int, list[str]] = {}
         """By rank: a traceback, and what came after it."""
         self.held_since = 0.0
+        self.barred: int | None = None
+        """The rank whose progress bar is the live line."""
         self.blamed: int | None = None
         """The rank that the newest failure began with."""
         self.why: str | None = None
@@ -123,6 +131,7 @@ class Screen:
             self.show(rank, log.lines(), now)
             if self.writer.terminal and (bar := log.live):
                 self.writer.progress(self.prefixed(rank, bar))
+                self.barred = rank
         if now - self.held_since > HOLD_TRACEBACK_S:
             self.release(now)
         for line in self.fold.due(now):
@@ -143,7 +152,10 @@ class Screen:
         for line in self.fold.rest():
             self.writer.line(line)
 
-    def show(self, rank: int, lines: Iterable[str], now: float) -> None:
+    def show(self, rank: int, lines: Sequence[str], now: float) -> None:
+        if lines and rank == self.barred:  # the first of them is what the bar became
+            self.writer.clear()
+            self.barred = None
         for line in lines:
             if rank in self.held:
                 self.held[rank].append(line)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from launcher.cli.options import called
 from launcher.cli.terminal import print_json, shown_path
 from launcher.plan import Batch, Node, Plan, World
 from launcher.rundir import PLACEHOLDER, RunDir
@@ -16,6 +16,8 @@ from launcher.spec import Job
 from launcher.spec.job import REFERENCE
 
 NODES_SHOWN = 8
+SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)(?:_|$)", re.IGNORECASE)
+"""Names of what is mostly a secret."""
 Row = tuple[str, str]
 
 
@@ -26,15 +28,17 @@ def show(plan: Plan, job: Job, runs: Path, *, as_json: bool) -> None:
         print(render(plan, job, caller=os.environ, runs=shown_path(runs)))
 
 
-def prepared(run: RunDir, plan: Plan, *, as_json: bool) -> None:
+def prepared(run: RunDir, plan: Plan, job: Job, *, as_json: bool) -> None:
     """The commands that would start it, each to be pasted into a shell."""
+    for note in notes(job, plan):
+        print(f"note: {note}", file=sys.stderr)
     supervise = shlex.join(map(run.fill, plan.supervisor))
     torchrun = plain_torchrun(plan, run.fill)
     if as_json:
         print_json({"id": run.id, "path": str(run.path), "commands": {"supervise": supervise, "torchrun": torchrun}})
         return
     print(f"{shown_path(run.path)} is prepared, nothing was started. Any of these does:")
-    for command in (f"launch resume {shlex.quote(called(run.path))}", supervise, torchrun):
+    for command in (f"launch resume {shlex.quote(str(run.path))}", supervise, torchrun):
         print(f"  {command}")
 
 
@@ -123,14 +127,22 @@ def notes(job: Job, plan: Plan) -> Iterator[str]:
     missing = sorted({name for value in job.env.values() for name in REFERENCE.findall(value)} - set(os.environ))
     if missing and plan.backend == "local":
         yield f"env names {', '.join(missing)}, not set here: the ranks would not start"
+    for name in (name for name, value in job.env.items() if value and SECRET.search(name) and not REFERENCE.search(value)):
+        yield (
+            f"env.{name} is written into job.yaml and plan.json as it stands. If it is a secret, write {name}: ${{env:{name}}}, "
+            "which is read where a rank starts and stored nowhere"
+        )
 
 
 def plain_torchrun(plan: Plan, fill: Callable[[str], str] = str) -> str:
     """A line for a shell, with the folder and the environment that the ranks need; `fill` puts in the run directory."""
-    env = [f"{name}={quoted(fill(value))}" for name, value in {**plan.env, **plan.nodes[0].env}.items()]
-    torchrun = shlex.join(map(fill, plan.torchrun))
-    command = " ".join(["env", *env, torchrun]) if env else torchrun
-    return command if Path.cwd() == Path(plan.entry.cwd) else f"(cd {shlex.quote(plan.entry.cwd)} && exec {command})"
+    env = {name: quoted(fill(value)) for name, value in {**plan.env, **plan.nodes[0].env}.items()}
+    cwd = Path(plan.entry.cwd)
+    if plan.entry.kind == "script" and Path(plan.entry.target).parent != cwd:  # from where python would not import
+        before = env.get("PYTHONPATH", '"${PYTHONPATH-}"')
+        env["PYTHONPATH"] = f"{before}:{shlex.quote(plan.entry.cwd)}"
+    command = " ".join(["exec env", *(f"{name}={value}" for name, value in env.items()), shlex.join(map(fill, plan.torchrun))])
+    return f"(cd {shlex.quote(plan.entry.cwd)} && {command})"
 
 
 def quoted(value: str) -> str:

@@ -12,8 +12,8 @@ from launcher.rundir import RunDir
 from launcher.spec import Job
 
 
-def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json: bool, holding: bool = False) -> int:
-    """Supervises here until the run ends. Returns the exit code. Raises UsageError, BackendError."""
+def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json: bool) -> int:
+    """Supervises a run that the caller holds until it ends. Returns the exit code. Raises BackendError."""
     from launcher.cli.ending import report
     from launcher.cli.screen import Screen
     from launcher.cli.show_plan import notes, world
@@ -22,10 +22,10 @@ def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json:
 
     out = sys.stderr if as_json else sys.stdout
     with closing(Screen(run, parse_ranks(ranks, plan.world.world_size), out)) as screen:
-        screen.note(f"{run.id}: {world(plan)}. Ctrl-C saves and stops")
+        screen.note(f"{run.id}: {world(plan)}. Ctrl-C {'saves and stops' if job.train else 'stops it'}")
         for note in notes(job, plan):
             screen.note(note)
-        outcome = supervise(run, screen=screen, holding=holding)
+        outcome = supervise(run, screen=screen, holding=True)
         screen()
     say(report(run) + "\n", sys.stderr if outcome.state == "failed" else out)
     if as_json:
@@ -33,12 +33,15 @@ def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json:
     return outcome.exit_code
 
 
-def background(run: RunDir, *, as_json: bool) -> int:
-    """A supervisor in a session of its own. Raises LaunchError where it does not get to its work."""
+def background(run: RunDir, job: Job, plan: Plan, *, as_json: bool, lock: int) -> int:
+    """A supervisor in a session of its own, which takes over `lock`. Raises LaunchError where it does not get to its work."""
     from launcher.api import start_detached
+    from launcher.cli.show_plan import notes
     from launcher.runs import status
 
-    start_detached(run)
+    start_detached(run, lock=lock)
+    for note in notes(job, plan):
+        say(f"note: {note}\n", sys.stderr)
     if as_json:
         print_json(status(run))
         return 0

@@ -11,20 +11,22 @@ from launcher.errors import UsageError
 
 @click.command("supervise", hidden=True)
 @click.argument("run_dir", type=click.Path(path_type=Path))
-def command(run_dir: Path) -> int:
+@click.option("--lock", type=int, hidden=True)
+def command(run_dir: Path, lock: int | None) -> int:
     """Drive a prepared run to its end: what --detach starts, and what a batch script holds."""
     from launcher.cli.ending import report
     from launcher.cli.screen import Screen
     from launcher.cli.terminal import is_terminal, say
-    from launcher.rundir import RunDir
+    from launcher.rundir import RunDir, locked
     from launcher.runs import is_run
     from launcher.supervisor import supervise
 
     if not is_run(run_dir):
         raise UsageError(f"{run_dir} is not a run directory: it holds no job.yaml")
     run = RunDir(run_dir)
-    with closing(Screen(run, (0,) if is_terminal(sys.stdout) else (), sys.stdout)) as screen:
-        outcome = supervise(run, screen=screen)
+    ranks = (0,) if is_terminal(sys.stdout) else ()
+    with locked(run, inherited=lock), closing(Screen(run, ranks, sys.stdout)) as screen:
+        outcome = supervise(run, screen=screen, holding=True)
         screen()
     say(report(run) + "\n", sys.stdout)
     return outcome.exit_code

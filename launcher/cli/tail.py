@@ -37,7 +37,7 @@ class Tail:
         *whole, self.pending = (self.pending + data).split(b"\n")
         if len(self.pending) > LONGEST_LINE:
             whole, self.pending = [*whole, self.pending], b""
-        return [shown(line) for line in whole]
+        return [decoded(line) for line in whole]
 
     def skipped(self, behind: int) -> list[str]:
         left = behind - READ_BYTES
@@ -51,16 +51,21 @@ class Tail:
         while more := self.lines():
             found += more
         if self.pending:
-            found.append(shown(self.pending))
+            found.append(decoded(self.pending))
             self.pending = b""
         return found
 
     @property
     def live(self) -> str | None:
         """What a progress bar shows now: the newest state of an unfinished line that is rewritten."""
-        return shown(self.pending) if b"\r" in self.pending else None
+        return decoded(self.pending) if b"\r" in self.pending else None
 
 
-def shown(line: bytes) -> str:
-    states = [state for state in line.split(b"\r") if state.strip()]
-    return states[-1].decode(errors="replace") if states else ""
+def decoded(line: bytes) -> str:
+    return last_state(line.decode(errors="replace"))
+
+
+def last_state(line: str) -> str:
+    """Of a line that was rewritten with carriage returns; its end is not part of it."""
+    states = [state for state in line.rstrip("\r\n").split("\r") if state.strip()]
+    return states[-1] if states else ""

@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -93,6 +94,15 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def moment(time: datetime) -> str:
+    """`2026-11-25 00:33:12, 5 min 02 s ago`, in the machine's time zone."""
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}, {ago(time)}"
+
+
+def ago(time: datetime) -> str:
+    return f"{duration(max(0.0, (datetime.now(UTC) - time).total_seconds()))} ago"
 
 
 def size(count: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from launcher.errors import Problem, SpecError
 from launcher.load.extends import Chain, read_tree
 from launcher.load.merge import merge
-from launcher.load.nodes import Source
+from launcher.load.nodes import Node, Source
 from launcher.load.overrides import FLAGS as FLAGS
 from launcher.load.overrides import overlay
 from launcher.load.reading import decoded, read_source
@@ -60,16 +60,23 @@ def differences(old: Job, new: Job) -> list[tuple[str, Any, Any]]:
 
 
 def job_of(source: Source, overrides: Sequence[str], flags: Mapping[str, object], workdir: str | None) -> Job:
+    return resolved(source, overrides, flags, workdir)[0]
+
+
+def resolved(source: Source, overrides: Sequence[str], flags: Mapping[str, object], workdir: str | None) -> tuple[Job, Node]:
+    """The job, and the tree of what was written, whose values know their places. Raises SpecError."""
     chain = Chain()
     over, problems = overlay(overrides, flags)
     chain.problems += problems
     tree = read_tree(source, chain)
+    if chain.incomplete:
+        raise SpecError(sorted(chain.problems, key=reading_order))
     tree = tree if over is None else merge(tree, over)
     defaults = {"name": name_of(source.name), "workdir": ""}
     job, problems = validated(tree, defaults, folder=Path.cwd() / (workdir or ""))
     if chain.problems or problems or job is None:
         raise SpecError(sorted([*chain.problems, *problems], key=reading_order))
-    return job
+    return job, tree
 
 
 def reading_order(problem: Problem) -> tuple[bool, str, int, int]:

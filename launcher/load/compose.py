@@ -149,6 +149,8 @@ class Composer:
         place = self.at(mark.line, mark.column) if mark else Place(self.source)
         if error.problem and "nesting depth" in error.problem:
             return place.problem(TOO_DEEP)
+        if mark and mark.line < len(self.source.lines) and self.source.lines[mark.line][mark.column :].startswith("\t"):
+            return place.problem("a tab stands here: YAML is indented with spaces")
         return place.problem(f"this is not YAML: {', '.join(filter(None, (error.context, error.problem)))}")
 
     def place(self, event: Any) -> Place:

@@ -23,6 +23,12 @@ class Chain:
     open: list[str] = field(default_factory=list)
     """Files that are being read, outermost first."""
     files: int = 0
+    incomplete: bool = False
+    """Whether a file that is extended could not be read: then what it would have held is not told to be missing."""
+
+    def lacks(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        self.incomplete = True
 
 
 def read_tree(source: Source, chain: Chain) -> Node:
@@ -67,7 +73,7 @@ def read_base(named: Node, chain: Chain) -> Node | None:
     if resolved in chain.open:
         circle = [*chain.open[chain.open.index(resolved) :], resolved]
         message = f"files extend each other in a circle: {' -> '.join(map(os.path.relpath, circle))}"
-        chain.problems.append(named.place.problem(message, ("extends",)))
+        chain.lacks(named.place.problem(message, ("extends",)))
         return None
     if chain.files >= MOST_FILES:
         raise SpecError([*chain.problems, named.place.problem(f"more than {MOST_FILES} files are read by extends", ("extends",))])
@@ -75,6 +81,6 @@ def read_base(named: Node, chain: Chain) -> Node | None:
         source = read_source(path)
     except SpecError as error:
         [problem] = error.problems
-        chain.problems.append(problem if problem.line else named.place.problem(f"'{path}' {problem.message}", ("extends",)))
+        chain.lacks(problem if problem.line else named.place.problem(f"'{path}': {problem.message}", ("extends",)))
         return None
     return read_tree(source, chain)

@@ -22,6 +22,8 @@ def read_source(path: str | os.PathLike[str]) -> Source:
         if not stat.S_ISREG(Path(name).stat().st_mode):
             what = "a folder" if Path(name).is_dir() else "not a regular file"
             raise SpecError([Problem(source=name, message=f"is {what}; a job is a YAML file")])
+        if name.endswith(".py"):
+            raise SpecError([Problem(source=name, message=f"is a script; a job is a YAML file: 'run: {{script: {name}}}'")])
         with Path(name).open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os.path
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from launcher.errors import Problem
 from launcher.load.nodes import Node
 from launcher.spec import Job
 
+PLUGINS_OFF = "PYDANTIC_DISABLE_PLUGINS"
+
 
 def validated(tree: Node, defaults: dict[str, Any], *, folder: Path) -> tuple[Job | None, list[Problem]]:
     """The job, or the problems. A relative `workdir` starts at `folder`."""
@@ -21,11 +24,25 @@ def validated(tree: Node, defaults: dict[str, Any], *, folder: Path) -> tuple[Jo
         given["workdir"] = absolute(given["workdir"], folder)
     misplaced = list(misplaced_references(tree))
     try:
-        return Job.model_validate(given), misplaced
+        with no_plugins():
+            return Job.model_validate(given), misplaced
     except ValidationError as error:
         from launcher.load.wording import problems_of
 
         return None, [*misplaced, *problems_of(error, tree)]
+
+
+@contextmanager
+def no_plugins() -> Iterator[None]:
+    """Pydantic would look through all installed packages (10 ms) for plugins, and import them with all that they need."""
+    before = os.environ.get(PLUGINS_OFF)
+    os.environ[PLUGINS_OFF] = "__all__"
+    try:
+        yield
+    finally:
+        del os.environ[PLUGINS_OFF]
+        if before is not None:
+            os.environ[PLUGINS_OFF] = before
 
 
 def absolute(path: str, folder: Path) -> str:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from launcher.errors import Problem
 from launcher.load.nearest import did_you_mean, near, unknown_key
 from launcher.load.nodes import Node, Path, Place
+from launcher.load.scalars import resolve
 from launcher.spec.base import shown
 from launcher.spec.fields import ROOT, Spot, in_words
 from launcher.spec.monitor import target_name
@@ -79,6 +80,8 @@ def hint(spot: Spot | None, node: Node) -> str:
     kinds = [kind for kind, _ in spot.branches] if spot else []
     if str in kinds and isinstance(node.value, bool | int | float):
         return f': write "{node.text}" for text'
+    if not {int, float}.isdisjoint(kinds) and isinstance(node.value, str) and not isinstance(resolve(node.value), str | None):
+        return f": write {node.value} without quotes"
     if bool in kinds and isinstance(node.value, str) and node.value.lower() in SWITCHES:
         return f": write {SWITCHES[node.value.lower()]}"
     if int in kinds and isinstance(node.value, float) and node.value.is_integer():

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from launcher.spec.base import Frozen, Said
-from launcher.spec.values import Duration, Length, length_or_duration
+from launcher.spec.values import Duration, Length, length_or_duration, more_than_nothing
 
 LengthOrDuration = Annotated[
-    Length | Duration, BeforeValidator(length_or_duration), PlainSerializer(str), Said(f"{Length.wanted}, or {Duration.wanted}")
+    Length | Duration,
+    BeforeValidator(length_or_duration),
+    AfterValidator(more_than_nothing),
+    PlainSerializer(str),
+    Said(f"{Length.wanted}, or {Duration.wanted}"),
 ]
+
+
+MINIMISED = {"loss", "mae", "mse", "rmse", "mape", "error", "perplexity", "divergence", "distance"}
+WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+"""Of `mean_squared_error` and `MeanSquaredError` alike."""
 
 
 class Best(Frozen):
@@ -18,15 +28,15 @@ class Best(Frozen):
     monitor: Annotated[str, Said("a metric's key", "val/accuracy")]
     """A logged key, such as `val/accuracy`."""
     mode: Literal["min", "max"]
-    """Whether a smaller or a larger value is better."""
+    """Whether a smaller or a larger value is better; where only the key is given, `min` for losses, errors and distances."""
 
 
 def best_from_name(value: object) -> object:
     """`val/accuracy` alone: losses and errors are minimised, all else is maximised."""
     if not isinstance(value, str):
         return value
-    smaller = value.rsplit("/", 1)[-1].split("_")[0] in {"loss", "mae", "mse", "error", "perplexity"}
-    return {"monitor": value, "mode": "min" if smaller else "max"}
+    words = {word.lower() for word in WORD.findall(value.rsplit("/", 1)[-1])}
+    return {"monitor": value, "mode": "max" if words.isdisjoint(MINIMISED) else "min"}
 
 
 BestOrName = Annotated[Best, BeforeValidator(best_from_name), Said("a metric's key or {monitor, mode}", "val/accuracy")]
@@ -40,4 +50,4 @@ class Checkpoint(Frozen):
     keep_last: Annotated[int, Field(ge=1)] = 2
     """How many of the newest are kept."""
     keep_best: BestOrName | None = None
-    """Also keep the best by this metric: a key such as `val/accuracy`, or {monitor, mode}."""
+    """Also save and keep the best that an evaluation finds, by this metric: a key such as `val/accuracy`, or {monitor, mode}."""

@@ -20,6 +20,7 @@ from launcher.errors import UsageError
 from launcher.spec.catalogue import CATALOGUE, REQUIRED, Entry
 from launcher.spec.example import entry_example, example_of, nested, sample, written
 from launcher.spec.fields import ROOT, Spot, arguments_of, in_words
+from launcher.spec.own import OWN
 from launcher.spec.target import Of
 
 DERIVED = {("Job", "name"): "the file's stem", ("Job", "workdir"): "the folder where launch is called", ("Log", "wandb"): "false"}
@@ -58,7 +59,20 @@ class Explanation:
     """In words; None where it must be given."""
     keys: tuple[Key, ...] = ()
     built_in: tuple[BuiltIn, ...] = ()
+    own: str | None = None
+    """What an import path must lead to, for a target."""
     example: str | None = None
+
+
+EXTENDS = Explanation(
+    path="extends",
+    doc="Files that this one lies over, in order, each relative to the file that names it: mappings merge, all else is replaced. "
+    "Another target brings its own arguments, and `null` takes a value away.",
+    accepts="the path of a job file, or a list of paths",
+    default="none",
+    example="extends: base.yaml",
+)
+"""The one key that is read before there is a job."""
 
 
 def explain(path: str = "") -> Explanation:
@@ -67,6 +81,8 @@ def explain(path: str = "") -> Explanation:
     Raises UsageError, with the nearest name, where there is nothing of that name.
     """
     keys = [key for key in path.split(".") if key]
+    if keys == [EXTENDS.path]:
+        return EXTENDS
     spot = ROOT
     for number, key in enumerate(keys):
         of = target_of(spot)
@@ -76,7 +92,8 @@ def explain(path: str = "") -> Explanation:
         if child is None and of is not None and number == len(keys) - 1:
             return explain_argument(of, keys)
         if child is None:
-            raise UsageError(no_such(key, ".".join(keys[:number]), known_below(spot)))
+            elsewhere = places_of(key) if len(keys) == 1 else []
+            raise UsageError(no_such(key, ".".join(keys[:number]), known_below(spot), elsewhere))
         spot = child
     return explanation(spot, ".".join(keys), doc_of(spot) or FREE.get(".".join(keys[:-1]), ""))
 
@@ -117,15 +134,22 @@ def explain_entry(entry: Entry, keys: list[str], depth: int) -> Explanation:
 
 
 def explanation(spot: Spot, path: str, doc: str) -> Explanation:
+    of = target_of(spot)
     return Explanation(
         path=path,
         doc=doc,
         accepts="a YAML file with these keys" if spot is ROOT else in_words(spot.annotation, spot.metadata),
         default=None if spot is ROOT else default_in_words(spot),
-        keys=keys_of({name: field for name, field in inner(spot).items() if name != "target"}),
-        built_in=tuple(built_in(entry) for entry in entries_of(target_of(spot))),
+        keys=keys_of({name: field for name, field in inner(spot).items() if name != "target"})
+        + (() if path else (of_extends(),)),
+        built_in=tuple(built_in(entry) for entry in entries_of(of)),
+        own=OWN[of.kind] if of else None,
         example=example_of(path.split("."), spot) if path else None,
     )
+
+
+def of_extends() -> Key:
+    return Key(name=EXTENDS.path, accepts=EXTENDS.accepts, default=EXTENDS.default, doc=EXTENDS.doc)
 
 
 def built_in(entry: Entry) -> BuiltIn:
@@ -152,6 +176,7 @@ def keys_of(fields: dict[str, Spot]) -> tuple[Key, ...]:
     return tuple(
         Key(name=name, accepts=in_words(field.annotation, field.metadata), default=default_in_words(field), doc=doc_of(field))
         for name, field in fields.items()
+        if name != "target"
     )
 
 
@@ -163,10 +188,20 @@ def known_below(spot: Spot) -> list[str]:
     return [name for name in inner(spot) if name != "target"] + [entry.name for entry in entries_of(target_of(spot))]
 
 
-def no_such(key: str, above: str, known: list[str]) -> str:
+def places_of(name: str, spot: Spot = ROOT, above: str = "") -> list[str]:
+    """Where fields, built-in targets and their arguments of this name stand."""
+    found = [f"{above}{each}" for each in known_below(spot) if each == name and above]
+    takers = [entry for entry in entries_of(target_of(spot)) if name in entry.arguments]
+    found += [f"{above}{name}"] if takers else []
+    return found + [place for each, field in inner(spot).items() for place in places_of(name, field, f"{above}{each}.")]
+
+
+def no_such(key: str, above: str, known: list[str], elsewhere: list[str] | None = None) -> str:
     import difflib
 
     where = f"under {above}" if above else "in a job"
+    if elsewhere:
+        return f"there is no '{key}' {where}. Did you mean {' or '.join(elsewhere)}?"
     close = difflib.get_close_matches(key, known, n=1)
     if close:
         return f"there is no '{key}' {where}. Did you mean '{close[0]}'?"
@@ -213,6 +248,8 @@ def render(explanation: Explanation) -> str:
         lines.append(f"  default   {explanation.default}")
     if explanation.example:
         lines.append(f"  example   {explanation.example}")
+    if explanation.own:
+        lines.append(f"  your own  {{target: pkg.mod:thing, ...arguments}}: {explanation.own}")
     if explanation.keys:
         lines += ["", "Keys", *(f"  {line}" for line in table(explanation.keys))]
     for each in explanation.built_in:

@@ -75,4 +75,4 @@ def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
     best = monitored(given.get("checkpoint"))
     keys = logged_keys(given.get("train"))
     if best is not None and keys and best not in keys:
-        yield wrong(f"'{best}' is never logged by this job; it logs {', '.join(keys)}", "checkpoint", "keep_best")
+        yield wrong(f"'{best}' is not logged while this job trains; it logs {', '.join(keys)}", "checkpoint", "keep_best")

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from launcher.spec.base import Frozen, Said
-from launcher.spec.values import Length
+from launcher.spec.values import Length, more_than_nothing
 
 
 class Wandb(Frozen):
@@ -31,7 +31,7 @@ def switch(value: Any) -> Any:
 class Log(Frozen):
     """What is written about the training, and where it is shown."""
 
-    every: Length = Length("10 steps")
+    every: Annotated[Length, AfterValidator(more_than_nothing)] = Length("10 steps")
     """How often a row of metrics is written."""
     wandb: Annotated[
         Wandb | None, BeforeValidator(switch), Said("true, false or a mapping of project, entity, group, name, tags")

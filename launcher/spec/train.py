@@ -3,14 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import InitErrorDetails
 
 from launcher.spec.base import Frozen, Said, validate_all, wrong
 from launcher.spec.data import Data
 from launcher.spec.monitor import metric_key, target_name
 from launcher.spec.target import Of, Target
-from launcher.spec.values import Duration, Length
+from launcher.spec.values import Duration, Length, more_than_nothing
 
 
 class Group(Frozen):
@@ -53,7 +53,7 @@ class Train(Frozen):
     """Passes over the training set (or max_steps)."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps (or epochs)."""
-    evaluate_every: Length = Length("1 epoch")
+    evaluate_every: Annotated[Length, AfterValidator(more_than_nothing)] = Length("1 epoch")
     """How often the validation set is evaluated."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """`auto` is bf16 on GPUs that have it, else fp32; fp16 comes with loss scaling; fp64 is for exactness tests."""

@@ -116,6 +116,13 @@ class Size(Quantity):
         return int(number) * SIZE_UNITS[unit]
 
 
+def more_than_nothing(value: Quantity) -> Quantity:
+    """Of what comes again and again. Raises ValueError for `0 steps`, `0%` and `0s`."""
+    if not re.search("[1-9]", value):
+        raise ValueError(f"expected more than 0, got '{value}'")
+    return value
+
+
 def length_or_duration(value: object) -> Length | Duration:
     """Raises ValueError where it is neither."""
     if isinstance(value, str):

@@ -85,15 +85,14 @@ def test_optimizer_collate_schedule_and_metric_of_the_users_own(desk: Desk) -> N
         train__schedule={"target": "mine:falling", "floor": 0.25},
         train__data__collate={"target": "mine:shifted", "by": 1.0},
         train__data__val={"target": "mine:Numbers", "samples": 20},
-        train__metrics=[{"target": "more:Share", "of": 0}],
+        train__metrics=[{"target": "more:Share", "of": 0}, {"target": "more:part", "of": 1}],
         train__max_steps=8,
     )
     told = rows(train(desk, job))
     factors = [row["lr"] / 0.5 for row in told]
     assert factors in ([pytest.approx([max(0.25, 1 - (step - by) / 8) for step in range(1, 9)]) for by in (0, 1)])
-    key = next(key for key in told[-1] if key.startswith("val/") and key != "val/loss")
-    assert "share" in key.lower()
-    assert 0 <= told[-1][key] <= 1
+    share, part = (value for key, value in told[-1].items() if key.startswith("val/") and key != "val/loss")
+    assert share + part == pytest.approx(1)
 
 
 METRIC = """
@@ -114,7 +113,27 @@ class Share(Metric):
 
     def compute(self):
         return self.hits / self.all
+
+
+def part(output, target, of):
+    return (output.argmax(1) == of).float().mean()
 """
+
+
+def test_groups_of_parameters_have_their_own_rate_and_a_warm_up_scales_them_all(desk: Desk) -> None:
+    run = train(
+        desk,
+        small(
+            train__optimizer={"target": "sgd", "lr": 0.1, "groups": [{"match": "body.*", "lr": 1e-30}]},
+            train__schedule={"target": "constant", "warmup": "50%"},
+            checkpoint={"every": "1 steps", "keep_last": 9},
+            train__max_steps=4,
+        ),
+    )
+    first, last = (load_file(run / "checkpoints" / f"step-0000000{step}" / "model.safetensors") for step in (1, 4))
+    assert [name for name in first if (first[name] == last[name]).all()] == ["body.bias", "body.weight"]
+    rates = [row["lr"] for row in rows(run)]
+    assert [rate / rates[-1] for rate in rates] == pytest.approx([0.5, 1, 1, 1])
 
 
 def steps(run: Path) -> list[int]:

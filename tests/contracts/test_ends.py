@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -112,12 +113,22 @@ def test_a_failed_training_is_1_and_failed_with_a_reason(desk: Desk) -> None:
     assert told["reason"]
 
 
+def test_a_script_that_nobody_asked_to_stop_fails_with_75_as_with_any_number(desk: Desk) -> None:
+    desk.write("own.py", "raise SystemExit(75)\n")
+    assert desk.launch(desk.job(script_job())).code == 1
+    assert desk.status()["state"] == "failed"
+    assert json.loads((desk.run() / "failure.json").read_text())["exit_code"] == 75
+
+
 def test_restarts_used_up_is_1(desk: Desk) -> None:
     desk.write("own.py", "import launcher, os\nlauncher.pulse()\nos._exit(5)\n")
     outcome = desk.launch(desk.job(script_job(retry={"max_restarts": 2})))
     assert outcome.code == 1, outcome.said
     told = desk.status()
     assert (told["state"], told["attempts"]) == ("failed", 3)
+    decisions = [each for each in lines(desk.run() / "events.jsonl") if each["event"] in ("failure", "failed")]
+    assert len(decisions) == 4
+    assert all(" " in each["reason"] for each in decisions)
 
 
 def test_a_users_error_before_the_first_step_is_not_worth_a_restart(desk: Desk) -> None:
@@ -143,6 +154,11 @@ WRONG = {
     "unknown option": ["run: {script: own.py}\n", "--nonsense"],
     "wrong override": ["run: {script: own.py}\n", "--set", "resources.nods=2"],
     "both lengths": ["train: {model: mlp, epochs: 1, max_steps: 1}\n"],
+    "a name that is no file name": ["name: a/b\nrun: {script: own.py}\n"],
+    "a seed below zero": ["seed: -1\nrun: {script: own.py}\n"],
+    "two programs": ["run: {script: own.py, module: own}\n"],
+    "no such engine": ["resources: {agent: mine}\nrun: {script: own.py}\n"],
+    "a key given twice": ["seed: 1\nseed: 2\nrun: {script: own.py}\n"],
 }
 
 

@@ -71,6 +71,17 @@ def test_stdout_holds_json_alone_while_the_ranks_print(desk: Desk) -> None:
         assert desk.launch(*verb, "--json").json is not None
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["validate job.yaml", "explain train", "explain", "schema", "job.yaml --dry-run", "job.yaml --prepare", "job.yaml --detach"],
+)
+def test_every_command_that_reports_does_it_in_json_alone(desk: Desk, command: str) -> None:
+    desk.job(script_job(run={"program": ["true"]}, env={"SOME_KEY": "abc"}, resources={"time": "1h", "threads": 1}))
+    outcome = desk.launch(*command.split(), *([] if command == "schema" else ["--json"]))
+    assert outcome.code == 0, outcome.said
+    assert outcome.json
+
+
 def test_a_failed_run_still_answers_in_json(desk: Desk) -> None:
     desk.write("own.py", "raise SystemExit(3)\n")
     outcome = desk.launch(desk.job(script_job()), "--json")

@@ -129,11 +129,13 @@ def test_paths_are_relative_to_workdir_which_is_importable(desk: Desk, tmp_path:
 
 def test_workdir_is_the_folder_where_launch_is_called_not_where_the_spec_lies(desk: Desk) -> None:
     desk.write("own.py", SHOW)
-    desk.write("jobs/elsewhere.yaml", "extends: base/common.yaml\nrun: {script: own.py}\n")
-    desk.write("jobs/base/common.yaml", "resources: {procs_per_node: 1, device: cpu, threads: 1}\n")
+    desk.write("jobs/elsewhere.yaml", "extends: [base/common.yaml, base/more.yaml]\nrun: {script: own.py}\n")
+    desk.write("jobs/base/common.yaml", "resources: {procs_per_node: 1, device: cpu, threads: 2}\n")
+    desk.write("jobs/base/more.yaml", "resources: {threads: 1}\n")
     outcome = desk.launch("jobs/elsewhere.yaml")
     assert outcome.code == 0, outcome.said
     assert shown(desk)["cwd"] == str(desk.folder)
+    assert shown(desk)["env"]["OMP_NUM_THREADS"] == "1", "merged in order"
     assert f"workdir: {desk.folder}\n" in (desk.run() / "job.yaml").read_text()
     assert "extends" not in (desk.run() / "job.yaml").read_text()
     assert desk.run().name[16:].startswith("elsewhere-"), "named after the file's stem"

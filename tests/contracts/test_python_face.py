@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.contracts.conftest import Desk, script_job, small
+from tests.contracts.conftest import Desk, script_job, small, until
 
 LAZY = """
 import sys, launcher
@@ -54,6 +54,14 @@ except launcher.LaunchError as error:
     print(run.state, error.exit_code)
 """
     assert python(desk, code) == "stopped 75\n"
+
+
+def test_a_submitted_run_outlives_its_caller(desk: Desk) -> None:
+    desk.write("own.py", "import time\ntime.sleep(1)\n")
+    desk.job(script_job())
+    started = python(desk, "import launcher\nprint(launcher.submit('job.yaml').id)").strip()
+    assert desk.status(started)["state"] in ("starting", "running")
+    until(lambda: desk.status(started)["state"] == "done")
 
 
 def test_cancel(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,25 @@ def test_a_finished_run_may_grow_and_a_second_change_keeps_job_2(stopped: Case, 
     assert (run / "job-1.yaml").read_text() == (stopped.path / "job.yaml").read_text()
     assert rows(run)[-1]["step"] == 63
     assert checkpoints(run)[-1] == "step-00000063"
+
+
+def test_a_run_that_grew_equals_one_that_was_as_long_from_the_start(alone: Case, undisturbed: Case, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(alone.path, tmp_path / "run"))
+    outcome = alone.desk.launch("resume", str(run), "--set", "train.max_steps=60")
+    assert outcome.code == 0, outcome.said
+    assert weights(run) == weights(undisturbed.path)
+    assert rows(run) == rows(undisturbed.path)
+
+
+def test_threads_are_resolved_once_and_kept_on_another_number_of_nodes(desk: Desk) -> None:
+    job = script_job(resources={"device": "cpu"}, run={"program": ["sh", "-c", "exit $0"], "args": ["1"]})
+    assert desk.launch(desk.job(job)).code == 1
+    (threads,) = re.findall(r"threads: \d+", (desk.run() / "job.yaml").read_text())
+    outcome = desk.launch("resume", "last", "--nodes", "2", "--set", "run.args=['0']")
+    assert outcome.code == 0, outcome.said
+    text = (desk.run() / "job.yaml").read_text()
+    assert f"{threads}\n" in text
+    assert "nodes: 2\n" in text
 
 
 REFUSED = {

@@ -135,6 +135,7 @@ def test_without_its_history_a_run_directory_is_a_fresh_run_of_the_job(stopped: 
     shutil.copytree(
         stopped.path, there, ignore=shutil.ignore_patterns("checkpoints", "metrics.*", "timings.jsonl", "events.jsonl")
     )
+    assert stopped.desk.status(there)["state"] == "stopped"
     outcome = stopped.desk.launch("resume", str(there))
     assert outcome.code == 0, outcome.said
     assert weights(there) == weights(undisturbed.path)

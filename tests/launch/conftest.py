@@ -66,6 +66,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which `launch` is called."""
     folder = tmp_path / "project"
     folder.mkdir()
+    (folder / "train.py").touch()
     monkeypatch.chdir(folder)
     return folder
 

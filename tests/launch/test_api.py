@@ -13,6 +13,7 @@ import pytest
 import launcher
 from launcher import api
 from launcher.load import load_job
+from launcher.rundir import locked
 
 
 @pytest.fixture(autouse=True)
@@ -102,8 +103,8 @@ def test_a_submitted_run_is_stopped_and_cancelled(project: Path, verb: str, erro
 def test_a_supervisor_that_cannot_start_says_why(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = launcher.run(job(project, "true"))
     (run.path / "job.yaml").write_text("nonsense: true\n")
-    with pytest.raises(launcher.SpecError, match="nonsense"):
-        api.start_detached(run.directory)
+    with locked(run.directory) as lock, pytest.raises(launcher.SpecError, match="nonsense"):
+        api.start_detached(run.directory, lock=lock)
 
 
 def test_metrics_are_the_rows_so_far(by_hand: Any) -> None:

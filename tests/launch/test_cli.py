@@ -38,9 +38,10 @@ def test_alone_it_says_what_to_do_next(launch: Any, project: Path) -> None:
     ("words", "said"),
     [
         (["rnu", "job.yaml"], "Did you mean 'run'?"),
-        (["job"], "neither a command nor a job file"),
+        (["job"], "neither a command nor a job file. Did you mean 'job.yaml'?"),
         (["resnet"], "Did you mean 'jobs/resnet.yaml'?"),
         (["absent.yaml"], "absent.yaml"),
+        (["job.yaml", "--epochs", "3"], "--set train.epochs=VALUE"),
         (["job.yaml", "--nods", "2"], "--nodes"),
         (["job.yaml", "--nodes", "0"], "--nodes"),
         (["job.yaml", "--nodes", "two"], "--nodes"),

@@ -119,6 +119,7 @@ def test_debug_with_pdb_opens_the_debugger_at_the_exception(project: Path) -> No
 )
 def test_debug_refuses_in_a_sentence(project: Path, job: str, words: list[str], code: int, said: str) -> None:
     (project / "j.yaml").write_text(job)
+    (project / "mine.py").touch()
     done = debugged(*words)
     assert done.returncode == code
     assert said in done.stderr

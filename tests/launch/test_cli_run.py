@@ -63,7 +63,7 @@ def test_dry_run_writes_nothing_and_prints_no_secret(launch: Any, write: Any, pr
     assert "${env:TOKEN}" in said.out
     assert 'KEY=x-"${TOKEN}"' in said.out
     assert "hunter2" not in said.out
-    assert [path.name for path in project.iterdir()] == ["j.yaml"]
+    assert {path.name for path in project.iterdir()} == {"j.yaml", "train.py"}
 
 
 def test_dry_run_as_json_is_the_plan(launch: Any, write: Any) -> None:
@@ -85,7 +85,7 @@ def test_prepare_starts_nothing_and_prints_commands_that_work(launch: Any, write
     write("j.yaml", program("echo rank $RANK has $NOTE", env='{NOTE: "it\'s"}'))
     prepared = launch("j.yaml", "--prepare", "--json", "--runs", runs).json
     run = RunDir(prepared["path"])
-    assert summarize(run).state == "prepared"
+    assert summarize(run).state == "stopped"
     assert not run.logs.exists()
     done = subprocess.run(prepared["commands"]["supervise"], shell=True, cwd="/", capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
@@ -162,6 +162,21 @@ def test_follow_shows_all_and_ends_with_the_run(launch: Any, write: Any, project
     said = launch("logs", "--follow")
     assert said.code == 0
     assert said.out == "line 1\nline 2\nline 3\n"
+    assert "done after" in said.err
+
+
+def test_a_script_that_is_not_there_is_told_before_anything_starts(launch: Any, write: Any, project: Path) -> None:
+    (project / "train.py").touch()
+    write("j.yaml", "run: {script: trian.py}\n")
+    said = launch("j.yaml")
+    assert said.code == 2
+    assert f"there is no file {project / 'trian.py'}. Did you mean 'train.py'?" in said.err
+    assert not (project / "runs").exists()
+
+
+def test_a_script_in_a_jobs_place_is_told_what_a_job_is(launch: Any, project: Path) -> None:
+    (project / "train.py").write_text("def main(): ...\n")
+    assert "'run: {script: train.py}'" in launch("train.py").err
 
 
 @pytest.mark.parametrize(("presses", "code"), [(1, 130), (2, 130)])

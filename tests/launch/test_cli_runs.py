@@ -27,6 +27,7 @@ RUNS = ["20260101-000000-digits-aaaa", "20260101-120000-mnist-bbbb", "20260102-0
         ("mnist", RUNS[1]),
         ("20260101-1", RUNS[1]),
         ("20260102", RUNS[2]),
+        (RUNS[1][-10:], RUNS[1]),
         (f"runs/{RUNS[0]}", RUNS[0]),
         (f"runs/{RUNS[0]}/", RUNS[0]),
         (f"./runs/../runs/{RUNS[1]}", RUNS[1]),
@@ -134,6 +135,15 @@ def test_status_of_a_failed_run_puts_the_root_cause_first(by_hand: Any, launch: 
     assert any("launch resume 20260101-000000-j-aaaa" in line for line in lines)
 
 
+def test_of_a_script_that_never_pulsed_no_step_is_told(by_hand: Any, launch: Any, done: Any) -> None:
+    run = by_hand(
+        job="run: {program: [sh]}\n", ledger=[*done[:3], {**done[-1], "event": "failed", "reason": "...", "exit_code": 1}]
+    )
+    write_json(run.failure, {"attempt": 1, "node": 0, "host": "here", "rank": 1, "step": None, "kind": "signal",
+                             "signal": "SIGKILL", "pulses": 0})  # fmt: skip
+    assert launch("status").out.splitlines()[0] == "root cause: rank 1 on node 0 (here) failed"
+
+
 def test_an_error_that_is_a_sentence_is_told_without_a_traceback(by_hand: Any, launch: Any, done: Any) -> None:
     run = by_hand(ledger=[*done[:3], {**done[-1], "event": "failed", "reason": "...", "exit_code": 2}])
     write_json(run.failure, {
@@ -166,6 +176,11 @@ def test_logs_of_one_rank_are_its_bytes(by_hand: Any, launch: Any) -> None:
     by_hand(logs={0: "zero\n", 1: "one\nand ünicode\n"})
     assert launch("logs").out == "zero\n"
     assert launch("logs", "--ranks", "1").out == "one\nand ünicode\n"
+
+
+def test_a_progress_bar_is_one_line_in_logs_of_many_ranks(by_hand: Any, launch: Any) -> None:
+    by_hand(procs=2, logs={0: "\r 50%\r100%\nend\n", 1: "end\n"})
+    assert launch("logs", "--ranks", "all").out == "rank 0 | 100%\nranks 0-1 | end\n"
 
 
 def test_logs_of_many_ranks_are_prefixed_and_folded(by_hand: Any, launch: Any) -> None:

@@ -147,10 +147,33 @@ def test_evaluations_stay_on_a_terminal(run: RunDir) -> None:
     out = Terminal()
     screen = Screen(run, [0], out)
     begin(run, 1)
-    log(run, 0, "step 1/2  train/loss 1\nstep 2/2  val/loss 0.5\nlater\n")
+    log(run, 0, "step 1/2  epoch 0.5/1  train/loss 1\nstep 2/2  epoch 1.0/1  val/loss 0.5\nlater\n")
     screen()
     screen.close()
-    assert out.getvalue() == "\r\x1b[Kstep 1/2  train/loss 1\r\x1b[Kstep 2/2  val/loss 0.5\nlater\n"
+    assert out.getvalue() == "\r\x1b[Kstep 1/2  epoch 0.5/1  train/loss 1\r\x1b[Kstep 2/2  epoch 1.0/1  val/loss 0.5\nlater\n"
+
+
+def test_a_scripts_own_steps_are_all_shown(run: RunDir) -> None:
+    out = io.StringIO()
+    screen = Screen(run, [0], out)
+    begin(run, 1)
+    text = "".join(f"step {step}/9 loss 0.1\n" for step in range(9))
+    log(run, 0, text)
+    screen()
+    screen.close()
+    assert out.getvalue() == text
+
+
+def test_a_progress_bar_makes_way_for_what_it_became(run: RunDir) -> None:
+    out = Terminal()
+    screen = Screen(run, [0], out)
+    begin(run, 1)
+    log(run, 0, "\rbar 50%\rbar 88%")
+    screen()
+    log(run, 0, "\rbar 100%\nloss 0.1\n")
+    screen()
+    screen.close()
+    assert out.getvalue() == "\r\x1b[Kbar 88%\r\x1b[Kbar 100%\nloss 0.1\n"
 
 
 def test_one_rank_has_no_prefix_and_several_have(run: RunDir) -> None:

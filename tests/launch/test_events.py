@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from launcher.events import fold, record, summarize
+from launcher.events import fold, ledger, record, summarize
 from launcher.rundir import RunDir, json_lines, locked
 
 T = "2026-01-01T00:00:00.000+00:00"
@@ -18,8 +18,8 @@ def entries(*events: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("happened", "state"),
     [
-        ([], "prepared"),
-        (["prepared"], "prepared"),
+        ([], "stopped"),
+        (["prepared"], "stopped"),
         (["prepared", "supervising", "attempt"], "starting"),
         (["supervising", "attempt", "running", "checkpoint"], "running"),
         (["supervising", "attempt", "running", "failure"], "restarting"),
@@ -51,3 +51,16 @@ def test_an_event_is_one_line_with_a_utc_time(tmp_path: Path) -> None:
     entry = next(json_lines(run.events))
     assert entry["time"].endswith("+00:00")
     assert (entry["event"], entry["attempt"], entry["reason"]) == ("failure", 2, "a\nb")
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\xff\xfe\x00", b"17\n[]\n{}\n", b'{"event": "run', bytes(100), b'\n{"event": 1, "time": 2}\n']
+)
+def test_spoiled_lines_cost_no_other_line(tmp_path: Path, garbage: bytes) -> None:
+    run = RunDir(tmp_path)
+    record(run, "supervising", backend="local")
+    with run.events.open("ab") as file:
+        file.write(garbage)
+    record(run, "done", attempt=1)
+    assert [entry["event"] for entry in ledger(run)] == ["supervising", "done"]
+    assert summarize(run).state == "done"

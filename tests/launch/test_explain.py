@@ -37,7 +37,7 @@ def test_the_examples_of_built_in_targets_load(train: str) -> None:
 def test_alone_it_is_the_overview() -> None:
     told = explain()
     assert [key.name for key in told.keys] == [
-        "name", "seed", "workdir", "env", "resources", "run", "train", "checkpoint", "log", "retry",
+        "name", "seed", "workdir", "env", "resources", "run", "train", "checkpoint", "log", "retry", "extends",
     ]  # fmt: skip
     assert told.keys[0].default == "the file's stem"
 
@@ -87,9 +87,20 @@ def test_an_argument_tells_who_takes_it() -> None:
     ("train.optimizer.sdg", "there is no 'sdg' under train.optimizer. Did you mean 'sgd'?"),
     ("train.optimizer.sgd.momentm", "there is no 'momentm' under train.optimizer.sgd. Did you mean 'momentum'?"),
     ("resources.nodes.x", "there is no 'x' under resources.nodes. There is: nothing"),
+    ("lr", "there is no 'lr' in a job. Did you mean train.optimizer.lr or train.optimizer.groups.lr?"),
+    ("accuracy", "there is no 'accuracy' in a job. Did you mean train.metrics.accuracy?"),
     ("retry.zzz", "there is no 'zzz' under retry. There is: max_restarts, lost_after"),
 ])  # fmt: skip
 def test_unknown_paths_name_the_nearest(path: str, message: str) -> None:
     with pytest.raises(UsageError) as refused:
         explain(path)
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("path", sorted(set(PLACES.values())))
+def test_a_target_says_what_a_thing_of_ones_own_must_be(path: str) -> None:
+    assert "  your own  {target: pkg.mod:thing, ...arguments}: " in render(explain(path))
+
+
+def test_extends_is_read_before_there_is_a_job_and_explained_all_the_same() -> None:
+    assert "  example   extends: base.yaml" in render(explain("extends"))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +92,15 @@ def test_anchors_may_repeat_a_value() -> None:
     job = parse_job("run: {program: &argv [a, b], args: *argv}")
     assert job.run is not None
     assert job.run.args == ["a", "b"]
+
+
+def test_no_plugin_of_pydantic_is_asked(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin-1.0.dist-info"
+    plugin.mkdir()
+    (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+    (plugin / "entry_points.txt").write_text("[pydantic]\nplugin = loud:plugin\n")
+    (tmp_path / "loud.py").write_text("print('imported')\nplugin = None\n")
+    loading = f"import os, launcher.load as l; before = {{**os.environ}}; l.parse_job({RUN!r}); print(before == os.environ)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", loading], capture_output=True, text=True, check=True, env=environment)
+    assert said.stdout == "True\n"

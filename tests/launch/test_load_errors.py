@@ -86,7 +86,7 @@ def test_all_of_a_target_is_checked_at_once(problems: Problems, train: str) -> N
 def test_fields_and_what_holds_between_them_are_checked_at_once(problems: Problems, train: str) -> None:
     found = problems(train.replace("lr: 0.1", "lr: x") + "  max_steps: 1\nrun: {args: 1}\ncheckpoint: {keep_best: val/acc}\n")
     messages = "\n".join(problem.message for problem in found)
-    for words in ("got 'x'", "epochs and max_steps", "train (the built-in", "script, module", "a list of text", "never logged"):
+    for words in ("got 'x'", "epochs and max_steps", "train (the built-in", "script, module", "a list of text", "not logged"):
         assert words in messages
 
 
@@ -95,13 +95,13 @@ def test_fields_and_what_holds_between_them_are_checked_at_once(problems: Proble
 ])  # fmt: skip
 def test_the_best_is_chosen_by_a_metric_that_is_logged(problems: Problems, train: str, key: str, logged: bool) -> None:
     found = problems(train + f"nope: 1\ncheckpoint: {{keep_best: {key}}}\n")
-    assert [problem.line for problem in found if "is never logged" in problem.message] == ([] if logged else [13])
+    assert [problem.line for problem in found if "is not logged" in problem.message] == ([] if logged else [13])
 
 
 def test_without_validation_data_there_is_no_validation_metric(problems: Problems, train: str) -> None:
     without = "\n".join(line for line in train.splitlines() if "val:" not in line)
     [found] = problems(without + "\ncheckpoint: {keep_best: {monitor: val/loss, mode: min}}\n")
-    assert found.message == "'val/loss' is never logged by this job; it logs train/loss, lr, grad_norm"
+    assert found.message == "'val/loss' is not logged while this job trains; it logs train/loss, lr, grad_norm"
 
 
 def test_the_line_is_shown_with_a_caret(problems: Problems) -> None:
@@ -141,3 +141,18 @@ def test_problems_come_in_the_order_of_the_file(problems: Problems) -> None:
 @pytest.mark.parametrize("place", sorted(set(ELSEWHERE.values())))
 def test_what_other_tools_call_it_leads_to_a_field(place: str) -> None:
     assert explain(place).path == place
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ('train.epochs="3"', "expected an integer >= 1, got '3': write 3 without quotes"),
+    ("train.optimizer.lr='1e-2'", "expected a number >= 0, got '1e-2': write 1e-2 without quotes"),
+    ("train.optimizer.lr=fast", "expected a number >= 0, got 'fast'"),
+    ("train.evaluate_every=0%", "expected more than 0, got '0%'"),
+    ("checkpoint.every=0s", "expected more than 0, got '0s'"),
+    ("log.every=0 steps", "expected more than 0, got '0 steps'"),
+])  # fmt: skip
+def test_numbers_in_quotes_and_rhythms_of_nothing(
+    problems: Callable[..., list[Problem]], train: str, override: str, message: str
+) -> None:
+    [found] = problems(train, overrides=[override])
+    assert found.message == message

@@ -110,15 +110,19 @@ def test_a_fan_of_files_is_bounded(files: Files) -> None:
 
 
 @pytest.mark.parametrize(("extends", "words"), [
-    ("bsae.yaml", "top.yaml:1:10: extends: 'bsae.yaml' there is no such file. Did you mean 'base.yaml'?"),
+    ("bsae.yaml", "top.yaml:1:10: extends: 'bsae.yaml': there is no such file. Did you mean 'base.yaml'?"),
     ("7", "top.yaml:1:10: extends: expected the path of a file, or a list of paths"),
     ("{a: b}", "top.yaml:1:10: extends: expected the path of a file, or a list of paths"),
     ("[base.yaml, 7]", "top.yaml:1:22: extends: expected the path of a file"),
-    (".", "top.yaml:1:10: extends: '.' is a folder"),
-    ("'a\\0'", "top.yaml:1:10: extends: 'a\\0' there is no such file"),
+    (".", "top.yaml:1:10: extends: '.': is a folder"),
+    ("'a\\0'", "top.yaml:1:10: extends: 'a\\0': there is no such file"),
     ('"a\\0"', "top.yaml:1:10: a NUL byte"),
     ("broken.yaml", "broken.yaml:1:5: this is not YAML"),
     ("empty.yaml", "empty.yaml:1:1: the file is empty"),
 ])  # fmt: skip
 def test_a_base_that_cannot_be_had(files: Files, extends: str, words: str) -> None:
     assert words in refused(files(top=f"extends: {extends}\nrun: {{script: x}}", base="seed: 1", broken="a: [", empty=""))
+
+
+def test_what_a_base_that_is_not_there_may_hold_is_not_missing(files: Files) -> None:
+    assert "give exactly one of train" not in refused(files(top="extends: bsae.yaml\nseed: 1"))

@@ -65,3 +65,14 @@ def test_an_atomic_write_leaves_nothing_behind_when_it_fails(tmp_path: Path, mon
 def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "x").write_text('{"a": 1}\n{"a": 2}\n{"a": ')
     assert [line["a"] for line in json_lines(tmp_path / "x")] == [1, 2]
+
+
+def test_what_cannot_be_read_has_no_lines(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    assert list(json_lines(tmp_path / "x")) == []
+
+
+def test_a_run_whose_lock_cannot_be_opened_cannot_be_held(tmp_path: Path) -> None:
+    RunDir(tmp_path).lock.mkdir()
+    with pytest.raises(BackendError, match="Is a directory"), locked(RunDir(tmp_path)):
+        pass

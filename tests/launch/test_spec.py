@@ -133,9 +133,11 @@ def test_metrics_are_logged_under_their_short_name(target: str, key: str) -> Non
 
 @pytest.mark.parametrize(("key", "mode"), [
     ("val/loss", "min"), ("val/mae", "min"), ("train/loss", "min"), ("val/accuracy", "max"), ("val/f1", "max"),
+    ("val/mean_squared_error", "min"), ("val/MeanAbsoluteError", "min"), ("val/my_MSE", "min"), ("val/JaccardIndex", "max"),
 ])  # fmt: skip
 def test_losses_are_minimised_and_metrics_maximised(key: str, mode: str) -> None:
-    train = {"model": "my.a", "loss": "mse", "optimizer": "sgd", "epochs": 1, "metrics": ["my.mae", "accuracy", "my.f1"],
+    metrics = ["my.mae", "accuracy", "my.f1", "my.mean_squared_error", "my.MeanAbsoluteError", "my.my_MSE", "my.JaccardIndex"]
+    train = {"model": "my.a", "loss": "mse", "optimizer": "sgd", "epochs": 1, "metrics": metrics,
              "data": {"train": "digits", "val": "digits", "batch_size": 1}}  # fmt: skip
     job = Job(name="a", workdir="/", train=train, checkpoint={"keep_best": key})  # type: ignore[arg-type]  # as a file gives it
     assert job.checkpoint.keep_best is not None
