@@ -20,6 +20,7 @@ LIVE: frozenset[State] = frozenset(("starting", "running", "restarting", "stoppi
 
 AFTER: dict[str, State] = {
     "prepared": "stopped",
+    "queued": "queued",
     "supervising": "starting",
     "attempt": "starting",
     "running": "running",

@@ -46,11 +46,16 @@ class Cluster:
     """The interpreter on the nodes."""
     rehearsal: bool = False
     """Several nodes that are shares of one machine."""
+    provisional: bool = False
+    """What was asked of a queue, not what it gave: the supervisor makes the plan anew once it is there."""
+    carrier: tuple[str, ...] = ()
+    """What stands before an agent's command where one process starts many: srun and its options."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
     nodes: int
+    """That take part; spares come on top."""
     procs_per_node: int
     world_size: int
     threads: int
@@ -119,6 +124,8 @@ class Plan:
     resolved: Mapping[str, Any]
     """Fields that were `auto`, and what they came to."""
     lost_after_s: float
+    carrier: tuple[str, ...] = ()
+    provisional: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -132,7 +139,7 @@ class Plan:
             "entry": Entry(**{**data["entry"], **tuples(data["entry"], "argv", "preload")}),
             "nodes": tuple(Node(**{**node, **tuples(node, "argv", "cpus")}) for node in data["nodes"]),
         }
-        return cls(**{**data, **nested, **tuples(data, "supervisor", "torchrun", "files")})
+        return cls(**{**data, **nested, **tuples(data, "supervisor", "torchrun", "files", "carrier")})
 
     def entry_command(self) -> tuple[str, ...]:
         """The entry as a person would type it after `python`."""
@@ -177,6 +184,8 @@ def make_plan(job: Job, cluster: Cluster) -> Plan:
         files=("job.yaml", "plan.json", "provenance.json", "events.jsonl"),
         resolved=dict(resolved(job, world, cluster)),
         lost_after_s=job.retry.lost_after.seconds,
+        carrier=cluster.carrier,
+        provisional=cluster.provisional,
     )
 
 
@@ -200,7 +209,7 @@ def make_world(job: Job, cluster: Cluster) -> World:
             f"Write procs_per_node: {smallest_gpus}, or device: cpu"
         )
     threads = wants.threads if wants.threads != "auto" else max(1, cores // procs)
-    nodes = len(cluster.machines)
+    nodes = len(cluster.machines) - wants.spares
     return World(nodes=nodes, procs_per_node=procs, world_size=nodes * procs, threads=threads, device=device)
 
 
@@ -310,6 +319,8 @@ def unsettle(job: Job, plan: Plan) -> Job:
 def resolved(job: Job, world: World, cluster: Cluster) -> Iterator[tuple[str, Any]]:
     if job.resources.backend == "auto":
         yield "resources.backend", cluster.backend
+    if cluster.provisional:
+        return
     if job.resources.procs_per_node == "auto":
         yield "resources.procs_per_node", world.procs_per_node
     if job.resources.threads == "auto":

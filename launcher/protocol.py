@@ -13,6 +13,7 @@ and every order names the attempt that it is about, so that a late one cannot hi
     ping                                                 swept    attempt                  all of its processes are gone
     bye                          end yourself            pong
                                                          trouble  message                  the agent itself cannot go on
+                                                         gone                              said by its wrapper: it has ended
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ class OpenStore(TypedDict):
     attempt: int
     host: str
     """Name or address under which the other nodes reach this one."""
-    world_size: int
 
 
 class Start(TypedDict):
@@ -50,7 +50,9 @@ class Start(TypedDict):
     run_dir: str
     attempt: int
     node: int
-    """Index among the attempt's nodes: GROUP_RANK."""
+    """Which of plan.json's nodes this agent is."""
+    group_rank: int
+    """Its index among the attempt's nodes."""
     nodes: int
     base_rank: int
     local_world_size: int
@@ -133,8 +135,8 @@ class Swept(TypedDict):
     attempt: int
 
 
-class Pong(TypedDict):
-    kind: Literal["pong"]
+class Word(TypedDict):
+    kind: Literal["pong", "gone"]
     agent: int
 
 
@@ -146,7 +148,7 @@ class Trouble(TypedDict):
     what: Literal["environment", "agent"]
 
 
-FromAgent = Hello | StoreReady | Started | Step | Exited | Swept | Pong | Trouble
+FromAgent = Hello | StoreReady | Started | Step | Exited | Swept | Word | Trouble
 
 
 def encode(message: ToAgent | FromAgent) -> bytes:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from launcher.agent.node import Agent
 from launcher.agent.orphans import adopt_descendants, sweep_all
 from launcher.agent.stream import Stream
+from launcher.protocol import encode
 
 SWEEP_LIMIT_S = 20.0
 PREFIX = "launcher-agent-"
@@ -25,7 +26,7 @@ DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.
 
 
 def main() -> NoReturn:
-    agent_id = int(sys.argv[sys.argv.index("--id") + 1])
+    agent_id = own_id(sys.argv[sys.argv.index("--id") + 1])
     orders, news = private_streams()
     folder = own_folder(short_folder())
     adopt_descendants()
@@ -36,10 +37,16 @@ def main() -> NoReturn:
     if agent == 0:
         os.close(wrapper_end)
         Agent(agent_id, Stream(agent_id, orders, news, wrapper_alive), folder).run()
-    for descriptor in (orders, news, wrapper_alive, 0, 1):
+    for descriptor in (orders, wrapper_alive, 0, 1):
         os.close(descriptor)
     remove_abandoned(short_folder())
-    outlive(agent, folder)
+    outlive(agent, agent_id, news, folder)
+
+
+def own_id(given: str) -> int:
+    """Of several (`4,7`: srun starts them all with one command), that of this task."""
+    ids = given.split(",")
+    return int(ids[int(os.environ["SLURM_PROCID"])] if len(ids) > 1 else ids[0])
 
 
 def private_streams() -> tuple[int, int]:
@@ -80,8 +87,8 @@ def remove_abandoned(place: str) -> None:
                 os.close(descriptor)
 
 
-def outlive(agent: int, folder: str) -> NoReturn:
-    """Waits for the agent, then ends whatever it left. SIGQUIT to the wrapper ends the agent at once."""
+def outlive(agent: int, agent_id: int, news: int, folder: str) -> NoReturn:
+    """Waits for the agent, ends what it left, and says so: srun keeps a stream open for the others. SIGQUIT ends it at once."""
 
     def end_agent(*_: object) -> None:
         with suppress(ProcessLookupError):
@@ -91,6 +98,8 @@ def outlive(agent: int, folder: str) -> NoReturn:
     _, status = os.waitpid(agent, 0)
     sweep_all(SWEEP_LIMIT_S)
     shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        os.write(news, encode({"kind": "gone", "agent": agent_id}))
     os._exit(0 if os.waitstatus_to_exitcode(status) == 0 else 1)
 
 

@@ -82,7 +82,7 @@ def rank_environment(start: Start, local_rank: int, channels: Path) -> dict[str,
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(local_rank),
-        "GROUP_RANK": str(start["node"]),
+        "GROUP_RANK": str(start["group_rank"]),
         "ROLE_RANK": str(rank),
         "ROLE_NAME": "default",
         "LOCAL_WORLD_SIZE": str(start["local_world_size"]),

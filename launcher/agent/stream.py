@@ -53,27 +53,31 @@ class Stream:
             self.end()
 
     def hear(self) -> NoReturn:
+        """What is not meant for this agent is no word to it: the supervisor names only those it hears of."""
         heard, pending = time.monotonic(), b""
         while True:
             left = heard + self.silence_s - time.monotonic()
             ready, _, _ = select.select([self.orders, self.wrapper_alive], [], [], max(0.0, left))
             data = os.read(self.orders, READ_BYTES) if self.orders in ready else b""
-            if not data:  # end of file, silence, or the wrapper is gone
+            late = time.monotonic() - heard > self.silence_s  # frozen for a while, perhaps: what is in the pipe is old
+            if not data or late:  # end of file, silence, or the wrapper is gone
                 self.end()
-            heard = time.monotonic()
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
-                self.take(decode(line))
+                if self.take(decode(line)):
+                    heard = time.monotonic()
 
-    def take(self, message: dict[str, Any] | None) -> None:
+    def take(self, message: dict[str, Any] | None) -> bool:
+        """Whether it was meant for this agent."""
         if message is None or self.agent not in message.get("to", ()):
-            return
+            return False
         if message["kind"] == "ping":
             self.send({"kind": "pong", "agent": self.agent})
-            return
+            return True
         self.silence_s = message.get("silence_s", self.silence_s)
         self.received.put(message)
         os.write(self.written, b"\n")
+        return True
 
     def end(self, code: int = 0) -> NoReturn:
         """Ends every process of this node, then this one."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
-from types import ModuleType
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from launcher.backends import local
-from launcher.plan import Cluster, Node
+from launcher.backends import local, slurm
+from launcher.plan import Cluster, Node, Plan
+from launcher.rundir import RunDir
 from launcher.spec import Job
 
 
@@ -17,13 +20,24 @@ class Backend(Protocol):
     def cluster(self, job: Job) -> Cluster:
         """What there is to run on, asked of the machine. Raises BackendError."""
 
-    def start_agent(self, node: Node) -> subprocess.Popen[bytes]:
-        """An agent for a node of the plan, with pipes to its standard input and output."""
+    def start_agents(self, plan: Plan, nodes: Sequence[Node]) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
+        """Agents on some of the plan's nodes: processes with pipes to their standard streams, and the nodes that each serves."""
 
 
-BACKENDS: dict[str, ModuleType] = {"local": local}
+class Queue(Protocol):
+    """What a backend provides beside it where jobs wait for their nodes."""
+
+    def submit(self, run: RunDir, job: Job, plan: Plan) -> str:
+        """The job's number. Raises BackendError."""
 
 
-def choose(name: str) -> ModuleType:
+BACKENDS: dict[str, Backend] = {"local": local, "slurm": slurm}
+
+QUEUES: dict[str, Queue] = {"slurm": slurm}
+
+
+def choose(name: str) -> Backend:
     """The backend of a job's `resources.backend`; `auto` takes what is there."""
-    return BACKENDS["local" if name == "auto" else name]
+    if name == "auto":
+        name = "slurm" if "SLURM_JOB_ID" in os.environ or shutil.which("sbatch") else "local"
+    return BACKENDS[name]

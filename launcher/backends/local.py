@@ -6,12 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from launcher.backends.carrier import start_carrier
 from launcher.errors import BackendError
-from launcher.plan import Cluster, Machine, Node
+from launcher.plan import Cluster, Machine, Node, Plan
 from launcher.spec import Job
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 def cluster(job: Job) -> Cluster:
     """Raises BackendError where the nodes of a rehearsal would have to share a GPU."""
-    nodes, host = job.resources.nodes, socket.gethostname()
+    nodes, host = job.resources.most + job.resources.spares, socket.gethostname()
     cpus = usable_cpus()
     gpus = () if job.resources.device == "cpu" else visible_gpus()
     if gpus and len(gpus) < nodes:
@@ -34,17 +35,14 @@ def cluster(job: Job) -> Cluster:
         Machine(host=host, address=LOOPBACK, cpus=share(cpus, index, nodes), gpus=tuple(share(gpus, index, nodes)))
         for index in range(nodes)
     )
-    return Cluster(backend="local", machines=machines, python=sys.executable, rehearsal=nodes > 1)
+    python = job.environment.python or sys.executable
+    return Cluster(backend="local", machines=machines, python=python, rehearsal=nodes > 1)
 
 
-def start_agent(node: Node) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone. Raises BackendError."""
-    try:
-        return subprocess.Popen(node.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0)
-    except OSError as error:
-        raise BackendError(
-            f"cannot start an agent with {node.argv[0]}: {error.strerror}. Is the environment still there?"
-        ) from None
+def start_agents(_plan: Plan, nodes: Sequence[Node]) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
+    """Each in a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone. Raises BackendError."""
+    for node in nodes:
+        yield start_carrier(node.argv), (node,)
 
 
 def share(items: Sequence[T], index: int, parts: int) -> tuple[T, ...]:

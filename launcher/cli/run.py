@@ -50,6 +50,8 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     with locked(run) as lock:
         from launcher.cli import starting
 
+        if plan.provisional:
+            return starting.queued(run, job, plan, as_json=as_json)
         job = settle(job, plan)
         if detach:
             return starting.background(run, job, plan, as_json=as_json, lock=lock)

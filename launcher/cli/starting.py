@@ -33,6 +33,21 @@ def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json:
     return outcome.exit_code
 
 
+def queued(run: RunDir, job: Job, plan: Plan, *, as_json: bool) -> int:
+    """Into the queue. Raises BackendError."""
+    from launcher import backends
+    from launcher.runs import status
+
+    number = backends.QUEUES[plan.backend].submit(run, job, plan)
+    if as_json:
+        print_json(status(run))
+        return 0
+    name = called(run.path)
+    print(f"{run.id} is in the queue as job {number}")
+    print(f"  launch logs {name} --follow\n  launch status {name}\n  launch cancel {name}")
+    return 0
+
+
 def background(run: RunDir, job: Job, plan: Plan, *, as_json: bool, lock: int) -> int:
     """A supervisor in a session of its own, which takes over `lock`. Raises LaunchError where it does not get to its work."""
     from launcher.api import start_detached

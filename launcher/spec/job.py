@@ -9,6 +9,7 @@ from pydantic_core import InitErrorDetails
 
 from launcher.spec.base import SECTION, Frozen, Said, Text, validate_all, wrong
 from launcher.spec.checkpoint import Checkpoint
+from launcher.spec.environment import Environment
 from launcher.spec.log import Log
 from launcher.spec.monitor import logged_keys, monitored
 from launcher.spec.resources import Resources
@@ -47,6 +48,8 @@ class Job(Frozen):
     """Where relative paths start; importable in ranks. The folder where launch is called, unless given."""
     env: Annotated[dict[EnvironmentName, EnvironmentValue], SECTION] = {}
     """Environment of the ranks, byte for byte. ${env:NAME} is read where a rank starts and never stored."""
+    environment: Annotated[Environment, SECTION] = Field(default={}, validate_default=True)
+    """What surrounds the agents on their nodes: interpreter, shell lines, container, network interface."""
     resources: Annotated[Resources, SECTION] = Field(default={}, validate_default=True)
     """Where it runs, and on how much."""
     run: Run | None = None

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,3 +15,7 @@ class Retry(Frozen):
     """New attempts since the last progress (a newer checkpoint)."""
     lost_after: Duration = Duration("8s")
     """An agent that has not been heard of for so long is lost."""
+    hang_timeout: Duration = Duration("10m")
+    """No rank makes a step for so long: the stacks of all are kept, then they are restarted."""
+    when_time_is_up: Literal["continue", "stop"] = "continue"
+    """At the queue's time limit: go on in a successor job, or stop, saved."""

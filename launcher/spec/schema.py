@@ -31,7 +31,7 @@ def json_schema() -> dict[str, Any]:
         definition.pop("required", None)
         shorten(name, definition)
     describe(schema, definitions)
-    for section in ("env", "resources", "checkpoint", "log", "retry"):
+    for section in ("env", "environment", "resources", "checkpoint", "log", "retry"):
         schema["properties"][section] = or_null(schema["properties"][section])
     schema["properties"]["extends"] = EXTENDS
     ends = {"oneOf": [{"required": ["train"]}, {"required": ["run"]}]}

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from launcher.plan import Plan
+from launcher.plan import Node, Plan
 from launcher.rundir import RunDir
 from launcher.supervisor.cause import Failure, echoes, failure_of, root_cause
 from launcher.supervisor.pool import Pool
@@ -40,8 +40,8 @@ class Ended:
 
 
 class Attempt:
-    def __init__(self, number: int, run: RunDir, plan: Plan, pool: Pool) -> None:
-        self.number, self.run, self.plan, self.pool = number, run, plan, pool
+    def __init__(self, number: int, run: RunDir, plan: Plan, pool: Pool, members: Sequence[Node]) -> None:
+        self.number, self.run, self.plan, self.pool, self.members = number, run, plan, pool, members
         self.phase: Phase = "opening"
         self.ranks_began: float | None = None
         self.collect_until = 0.0
@@ -54,20 +54,16 @@ class Attempt:
         self.step: int | None = None
         self.ended: Ended | None = None
         self.lost: Failure | None = None
-        first = plan.nodes[0]
-        pool.send(
-            {
-                "kind": "store",
-                "to": [first.index],
-                "attempt": number,
-                "host": first.address,
-                "world_size": plan.world.world_size,
-            }
-        )
+        first = members[0]
+        pool.send({"kind": "store", "to": [first.index], "attempt": number, "host": first.address})
 
     @property
     def nodes(self) -> list[int]:
-        return [node.index for node in self.plan.nodes]
+        return [node.index for node in self.members]
+
+    @property
+    def world_size(self) -> int:
+        return sum(node.local_world_size for node in self.members)
 
     @property
     def age_s(self) -> float:
@@ -98,12 +94,12 @@ class Attempt:
         if self.phase != "opening" or self.stop_asked or self.kill_asked:
             return
         self.phase = "starting"
-        world, base = self.plan.world, 0
-        for node in self.plan.nodes:
+        base = 0
+        for group_rank, node in enumerate(self.members):
             self.pool.send({
                 "kind": "start", "to": [node.index], "run_dir": str(self.run.path), "attempt": self.number, "node": node.index,
-                "nodes": world.nodes, "base_rank": base, "local_world_size": node.local_world_size,
-                "world_size": world.world_size,
+                "group_rank": group_rank, "nodes": len(self.members), "base_rank": base,
+                "local_world_size": node.local_world_size, "world_size": self.world_size,
                 "store_host": host, "store_port": port, "restarts": self.number - 1, "max_restarts": self.plan.entry.max_restarts,
             })  # fmt: skip
             base += node.local_world_size
@@ -135,7 +131,7 @@ class Attempt:
     def agent_lost(self, agent: int, why: Mapping[str, Any]) -> None:
         """The node's ranks went with it."""
         self.swept.add(agent)
-        text = f"the agent of node {agent} was lost: {why['why']}"
+        text = f"the agent of node {agent} was lost: {why['text']}"
         self.lose(Failure(attempt=self.number, node=agent, host=why["host"], kind="agent", message=text, step=self.step,
                           pulses=self.pulses))  # fmt: skip
 
@@ -169,13 +165,15 @@ class Attempt:
             self.end()
         if self.phase == "ending" and self.end_by is not None and time.monotonic() > self.end_by:
             for node in [each for each in self.nodes if each in self.pool.agents and each not in self.swept]:
-                self.pool.lose(self.pool.agents[node], f"its ranks were not gone {END_WITHIN_S:g} s after they were killed")
+                self.pool.lose(
+                    self.pool.agents[node], "ended", f"its ranks were not gone {END_WITHIN_S:g} s after they were killed"
+                )
         self.settle()
 
     def settle(self) -> None:
         """Over when nothing of it is left on any node."""
         everywhere = all(node in self.swept for node in self.nodes if node in self.pool)
-        all_ended = len(self.exits) >= self.plan.world.world_size
+        all_ended = len(self.exits) >= self.world_size
         if self.phase == "collecting" and all_ended:
             self.phase, self.end_by = "ending", time.monotonic() + END_WITHIN_S
         if (

@@ -6,29 +6,28 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from launcher import backends, checkpoints, provenance
 from launcher.errors import BackendError
 from launcher.events import State, ledger, record
-from launcher.load import load_job
-from launcher.plan import Plan, read_plan
-from launcher.rundir import RunDir, locked
+from launcher.load import dump_job, load_job
+from launcher.plan import Node, Plan, make_plan, read_plan, settle
+from launcher.rundir import RunDir, locked, write_atomic, write_json
 from launcher.spec import Job
 from launcher.supervisor import cause
 from launcher.supervisor.attempt import Attempt, Ended
 from launcher.supervisor.ladder import Budget, Decision, decide
-from launcher.supervisor.pool import News, Pool
+from launcher.supervisor.muster import Muster, muster
+from launcher.supervisor.pool import SILENCE, News, Pool
 from launcher.supervisor.signals import Signals
 
 TICK_S = 0.1
 COLLECT_TICK_S = 0.01
 LOOKS_S = 0.5
-SILENCE = 0.75
-"""An agent ends itself after this share of `lost_after` without a word, so that two attempts never overlap."""
 AGAIN_S = 0.5
 """Signals of one moment are one wish: a session that is torn down sends SIGHUP and SIGTERM together."""
 Wish = Literal["stop", "interrupt", "cancel"]
@@ -63,6 +62,8 @@ def supervise(run: RunDir, *, screen: Callable[[], None] | None = None, holding:
 
 def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | None) -> Outcome:
     plan, job = read_plan(run), load_job(run.job)
+    if plan.provisional:
+        job, plan = arrive(run, job, plan)
     for what in ("stop", "cancel"):
         run.request(what).unlink(missing_ok=True)
     record(run, "supervising", backend=plan.backend, pid=os.getpid())
@@ -77,6 +78,15 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
         origins.join()
     assert supervision.outcome is not None
     return supervision.outcome
+
+
+def arrive(run: RunDir, job: Job, plan: Plan) -> tuple[Job, Plan]:
+    """The plan anew, on the nodes that the queue gave."""
+    plan = make_plan(job, backends.choose(plan.backend).cluster(job))
+    job = settle(job, plan)
+    write_atomic(run.job, dump_job(job))
+    write_json(run.plan, plan.to_json())
+    return job, plan
 
 
 def drive(supervision: Supervision, pool: Pool, signals: Signals, screen: Callable[[], None] | None, locks: ExitStack) -> None:
@@ -108,25 +118,29 @@ class Supervision:
         self.wished_at = 0.0
         self.outcome: Outcome | None = None
         self.budget = Budget(allowed=job.retry.max_restarts, progress=self.progress())
-        for node in plan.nodes:
-            pool.start(node)
-            self.warm(node.index)
-        self.attempt = self.new_attempt()
+        self.suspect: dict[int, str] = {}
+        """Nodes that are not tried again, and why."""
+        self.start(plan.nodes)
+        self.attempt = self.new_attempt(plan.nodes[: plan.world.nodes])
 
     @property
     def patience_s(self) -> float:
         return COLLECT_TICK_S if self.attempt.phase == "collecting" else TICK_S
 
-    def warm(self, node: int) -> None:
+    def start(self, nodes: Sequence[Node]) -> None:
+        """Agents that import what the job uses."""
+        self.pool.start(self.plan, nodes)
         silence_s = SILENCE * self.plan.lost_after_s
-        self.pool.send({"kind": "warm", "to": [node], "run_dir": str(self.run.path), "node": node, "silence_s": silence_s})
+        for index in (node.index for node in nodes):
+            self.pool.send({"kind": "warm", "to": [index], "run_dir": str(self.run.path), "node": index, "silence_s": silence_s})
 
-    def new_attempt(self) -> Attempt:
+    def new_attempt(self, members: Sequence[Node]) -> Attempt:
         # The ledger knows of attempts whose logs were deleted.
         number = 1 + max([0, *self.run.attempts(), *(entry.get("attempt") or 0 for entry in ledger(self.run))])
         self.run.attempt(number).mkdir(parents=True)
-        record(self.run, "attempt", attempt=number, world_size=self.plan.world.world_size, nodes=self.plan.world.nodes)
-        return Attempt(number, self.run, self.plan, self.pool)
+        attempt = Attempt(number, self.run, self.plan, self.pool, members)
+        record(self.run, "attempt", attempt=number, world_size=attempt.world_size, nodes=len(members))
+        return attempt
 
     def progress(self) -> int:
         """The furthest step that cannot be lost any more."""
@@ -141,12 +155,18 @@ class Supervision:
         if self.outcome is not None:
             return
         if news.kind == "lost":
-            self.attempt.agent_lost(news.agent, news.message)
+            self.lost(news.agent, news.message)
         else:
             before = self.attempt.phase
             self.attempt.hear(news.agent, news.message)
             if before == "starting" and self.attempt.phase == "running" and self.plan.entry.kind != "worker":
                 record(self.run, "running", attempt=self.attempt.number)
+
+    def lost(self, agent: int, how: Mapping[str, Any]) -> None:
+        """On this machine a silent agent was killed; elsewhere its node may be dead, or deaf."""
+        if how["why"] == "silent" and self.plan.backend != "local":
+            self.suspect[agent] = how["text"]
+        self.attempt.agent_lost(agent, how)
 
     def look_at_requests(self) -> None:
         for what in ("cancel", "stop"):
@@ -225,8 +245,12 @@ class Supervision:
             return
         progress = self.progress() if self.plan.entry.kind == "worker" else max(failure.step or -1, self.progress())
         decision = self.decide(failure, progress)
+        next_ones = self.muster()
+        reason = f"{failure.sentence()}. {decision.reason}"
+        if decision.action == "restart" and next_ones.reason:
+            reason = f"{reason}, {next_ones.reason}"
         record(self.run, "failure", attempt=failure.attempt, step=failure.step, rank=failure.rank, node=failure.node,
-               reason=f"{failure.sentence()}. {decision.reason}")  # fmt: skip
+               reason=reason)  # fmt: skip
         if decision.action == "give up":
             self.finish(
                 Outcome(
@@ -238,11 +262,20 @@ class Supervision:
             )
             return
         self.budget = self.budget.after(failure, progress, counts=decision.counts)
-        for node in self.plan.nodes:
-            if node.index not in self.pool.agents:
-                self.pool.start(node)
-                self.warm(node.index)
-        self.attempt = self.new_attempt()
+        if next_ones.start:
+            self.start(next_ones.start)
+        self.attempt = self.new_attempt(next_ones.members)
+
+    def muster(self) -> Muster:
+        before = self.attempt.members
+        found = muster(self.plan.nodes, before, alive=self.pool.agents, suspect=self.suspect, fewest=self.job.resources.fewest)
+        if found is None:
+            self.suspect.clear()
+            again = [node for node in before if node.index not in self.pool.agents]
+            return Muster(
+                members=tuple(before), start=tuple(again), reason="and there is no other node: the lost one is tried again"
+            )
+        return found
 
     def decide(self, failure: cause.Failure, progress: int) -> Decision:
         if self.wished is not None:

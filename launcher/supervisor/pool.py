@@ -7,12 +7,12 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
-from launcher.plan import Node
+from launcher.backends import Backend
+from launcher.plan import Node, Plan
 from launcher.protocol import ToAgent, decode, encode
 
 PING_S = 1.0
@@ -22,31 +22,33 @@ READ_BYTES = 1 << 16
 MAX_LINE_BYTES = 1 << 16
 """A line longer than this is not a message: some library wrote into the stream."""
 LOOK_AGAIN_S = 0.003
+SILENCE = 0.75
+"""An agent ends itself after this share of `lost_after` without a word, so that two attempts never overlap."""
+MOST_ADDRESSED = 64
+"""Agents that one message names: more would not fit its length."""
 GONE_S = 5.0
 """How long an ended agent's own processes may take to vanish."""
 
+Why = Literal["ended", "silent"]
+"""How an agent was lost: its process ended, on a node that may be well; or nothing was heard of it, and the node is suspect."""
 
-class Agent:
-    """One agent's process and its two streams."""
 
-    def __init__(self, node: Node, process: subprocess.Popen[bytes]) -> None:
+class Carrier:
+    """A process whose two streams are those of one agent (a child, ssh) or of several (srun, which hands its input to all)."""
+
+    def __init__(self, process: subprocess.Popen[bytes], nodes: Sequence[Node]) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        self.node = node
         self.process = process
         self.stdin, self.stdout = process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(self.stdin, False)
         os.set_blocking(self.stdout, False)
-        self.heard = time.monotonic()
-        self.greeted = False
+        self.agents = {node.index: Agent(node, self) for node in nodes}
+        """Those that are not lost."""
         self.pending = b""
 
-    @property
-    def id(self) -> int:
-        return self.node.index
-
     def send(self, message: ToAgent) -> None:
-        """An agent that cannot be written to is found lost by its silence; nothing is raised here."""
+        """Agents that cannot be written to are found lost by their silence; nothing is raised here."""
         with suppress(BrokenPipeError, BlockingIOError):
             os.write(self.stdin, encode(message))
 
@@ -55,13 +57,12 @@ class Agent:
         data = os.read(self.stdout, READ_BYTES)
         if not data:
             raise EOFError
-        self.heard, self.greeted = time.monotonic(), True
         *lines, self.pending = (self.pending + data).split(b"\n")
         self.pending = self.pending[-MAX_LINE_BYTES:]
         yield from (message for message in map(decode, lines) if message is not None)
 
     def quit(self) -> None:
-        """Its wrapper sweeps up what the ranks started, in sessions that no group kill reaches, and ends."""
+        """An agent's wrapper sweeps up what the ranks started, in sessions that no group kill reaches, and ends."""
         self.process.send_signal(signal.SIGQUIT)
 
     def end(self) -> None:
@@ -78,6 +79,20 @@ class Agent:
                 stream.close()
 
 
+class Agent:
+    """What is known of one agent."""
+
+    def __init__(self, node: Node, carrier: Carrier) -> None:
+        self.node = node
+        self.carrier = carrier
+        self.heard = time.monotonic()
+        self.greeted = False
+
+    @property
+    def id(self) -> int:
+        return self.node.index
+
+
 class News(NamedTuple):
     agent: int
     kind: Literal["message", "lost"]
@@ -88,18 +103,20 @@ class Leaving(NamedTuple):
     """A lost agent that is being ended; it is told of as lost once it is gone, so that two attempts cannot overlap."""
 
     agent: Agent
-    why: str
+    why: Why
+    text: str
     until: float
 
 
 class Pool:
     """All agents of a supervisor. Several runs may be driven over one pool."""
 
-    def __init__(self, backend: ModuleType, *, lost_after_s: float, wake: int | None = None) -> None:
+    def __init__(self, backend: Backend, *, lost_after_s: float, wake: int | None = None) -> None:
         self.backend = backend
         self.lost_after_s = lost_after_s
         self.ping_s = min(PING_S, lost_after_s / 8)
         self.agents: dict[int, Agent] = {}
+        self.carriers: list[Carrier] = []
         self.leaving: list[Leaving] = []
         self.selector = selectors.DefaultSelector()
         self.pinged = 0.0
@@ -111,30 +128,35 @@ class Pool:
 
     def __exit__(self, *exc: object) -> None:
         """Closing its input tells an agent that it is over: it ends its ranks and itself."""
-        everyone = [*self.agents.values(), *(each.agent for each in self.leaving)]
-        for agent in everyone:
-            agent.close()
+        for carrier in self.carriers:
+            carrier.close()
         until = time.monotonic() + GONE_S
-        for agent in everyone:
+        for carrier in self.carriers:
             # Not process.wait(GONE_S): between its looks it sleeps ever longer, up to 50 ms.
-            while agent.process.poll() is None and time.monotonic() < until:
+            while carrier.process.poll() is None and time.monotonic() < until:
                 time.sleep(LOOK_AGAIN_S)
-            agent.end()
+            carrier.end()
         self.selector.close()
 
     def __contains__(self, agent_id: int) -> bool:
         """Whether anything of it may still be there."""
         return agent_id in self.agents or any(each.agent.id == agent_id for each in self.leaving)
 
-    def start(self, node: Node) -> None:
-        agent = Agent(node, self.backend.start_agent(node))
-        self.agents[agent.id] = agent
-        self.selector.register(agent.stdout, selectors.EVENT_READ, agent)
+    def start(self, plan: Plan, nodes: Sequence[Node]) -> None:
+        """An agent on each of these nodes. Raises BackendError."""
+        for process, carried in self.backend.start_agents(plan, nodes):
+            carrier = Carrier(process, carried)
+            self.carriers.append(carrier)
+            self.agents |= carrier.agents
+            self.selector.register(carrier.stdout, selectors.EVENT_READ, carrier)
 
     def send(self, message: ToAgent) -> None:
-        for agent_id in message["to"]:
-            if agent_id in self.agents:
-                self.agents[agent_id].send(message)
+        """Once to each carrier: its agents know which of them are meant."""
+        everyone = message["to"]
+        for carrier in self.carriers:
+            meant = [agent for agent in everyone if agent in carrier.agents]
+            for some in batched(meant, MOST_ADDRESSED):
+                carrier.send(cast(ToAgent, {**message, "to": some}))
 
     def poll(self, timeout_s: float) -> Iterable[News]:
         """What has come within `timeout_s`; a signal ends the wait early."""
@@ -149,41 +171,78 @@ class Pool:
         self.look_for_silence()
         return news + list(self.gone())
 
-    def heard(self, agent: Agent) -> Iterator[News]:
+    def heard(self, carrier: Carrier) -> Iterator[News]:
         try:
-            yield from (News(agent.id, "message", message) for message in agent.read())
+            for message in carrier.read():
+                yield from self.taken(carrier, message)
         except (EOFError, OSError):
-            self.lose(agent, "its stream ended")
+            self.selector.unregister(carrier.stdout)
+            for agent in list(carrier.agents.values()):
+                self.lose(agent, "ended", "its stream ended")
+            if not any(each.agent.carrier is carrier for each in self.leaving):
+                self.bury(carrier)
+
+    def taken(self, carrier: Carrier, message: dict[str, Any]) -> Iterator[News]:
+        """Nothing is taken from an agent that was lost: it may come back from a freeze and not know it."""
+        agent = carrier.agents.get(message.get("agent", -1))
+        if agent is None:
+            return
+        agent.heard, agent.greeted = time.monotonic(), True
+        if message["kind"] == "gone":
+            self.lose(agent, "ended", "it was killed")
+        else:
+            yield News(agent.id, "message", message)
 
     def look_for_silence(self) -> None:
         now = time.monotonic()
         for agent in list(self.agents.values()):
             patience_s = self.lost_after_s if agent.greeted else max(START_S, self.lost_after_s)
             if now - agent.heard > patience_s:
-                self.lose(agent, f"nothing heard of it for {patience_s:g} s")
+                self.lose(agent, "silent", f"nothing heard of it for {patience_s:g} s")
 
-    def lose(self, agent: Agent, why: str) -> None:
+    def lose(self, agent: Agent, why: Why, text: str) -> None:
         """Ends it beside everything else: the others are heard and pinged meanwhile."""
         del self.agents[agent.id]
-        self.selector.unregister(agent.stdout)
-        agent.quit()
-        self.leaving.append(Leaving(agent, why, time.monotonic() + GONE_S))
+        del agent.carrier.agents[agent.id]
+        if not agent.carrier.agents:
+            agent.carrier.quit()
+        self.leaving.append(Leaving(agent, why, text, time.monotonic() + GONE_S))
 
     def gone(self) -> Iterator[News]:
+        """An agent that shares its carrier cannot be killed from here: it has ended itself by now (see `ping`)."""
         for leaving in list(self.leaving):
-            agent, why, until = leaving
-            if agent.process.poll() is not None or time.monotonic() > until:
-                agent.end()
-                agent.close()
+            carrier = leaving.agent.carrier
+            shared = bool(carrier.agents)
+            if shared or carrier.process.poll() is not None or time.monotonic() > leaving.until:
                 self.leaving.remove(leaving)
-                yield News(agent.id, "lost", {"why": why, "code": agent.process.poll(), "host": agent.node.host})
+                if not shared:
+                    self.bury(carrier)
+                facts = {"why": leaving.why, "text": leaving.text, "host": leaving.agent.node.host}
+                yield News(leaving.agent.id, "lost", facts)
+
+    def bury(self, carrier: Carrier) -> None:
+        if carrier in self.carriers:
+            self.carriers.remove(carrier)
+            with suppress(KeyError, ValueError):
+                self.selector.unregister(carrier.stdout)
+            carrier.end()
+            carrier.close()
 
     def ping(self) -> None:
+        """Only those heard of lately: an agent that falls silent hears nothing either, and has ended itself when it is lost."""
         now = time.monotonic()
-        if now - self.pinged >= self.ping_s:
-            if self.pinged and now - self.pinged > self.lost_after_s:
-                # This process was itself stopped (Ctrl-Z, a suspended machine): the silence was ours, so hear them out first.
-                for agent in self.agents.values():
-                    agent.heard = now
-            self.pinged = now
-            self.send({"kind": "ping", "to": list(self.agents)})
+        if now - self.pinged < self.ping_s:
+            return
+        if self.pinged and now - self.pinged > self.lost_after_s:
+            # This process was itself stopped (Ctrl-Z, a suspended machine): the silence was ours, so hear them out first.
+            for agent in self.agents.values():
+                agent.heard = now
+        self.pinged = now
+        heard_s = (1 - SILENCE) * self.lost_after_s
+        self.send(
+            {"kind": "ping", "to": [each.id for each in self.agents.values() if now - each.heard < heard_s or not each.greeted]}
+        )
+
+
+def batched(items: Sequence[int], size: int) -> Iterator[list[int]]:
+    yield from (list(items[start : start + size]) for start in range(0, len(items), size))

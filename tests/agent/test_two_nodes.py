@@ -37,7 +37,7 @@ def test_ranks_of_two_agents_meet(engine: str, job: Job) -> None:
     agents = share(job, engine)
     port = agents[0].store()
     for node, agent in enumerate(agents):
-        agent.start(ranks=2, wait=False, node=node, nodes=2, base_rank=2 * node, world_size=4, store_port=port)
+        agent.start(ranks=2, wait=False, node=node, group_rank=node, nodes=2, base_rank=2 * node, world_size=4, store_port=port)
     ranks = []
     for agent in agents:
         exits = agent.hear("exited", count=2)

@@ -37,7 +37,7 @@ def test_the_examples_of_built_in_targets_load(train: str) -> None:
 def test_alone_it_is_the_overview() -> None:
     told = explain()
     assert [key.name for key in told.keys] == [
-        "name", "seed", "workdir", "env", "resources", "run", "train", "checkpoint", "log", "retry", "extends",
+        "name", "seed", "workdir", "env", "environment", "resources", "run", "train", "checkpoint", "log", "retry", "extends",
     ]  # fmt: skip
     assert told.keys[0].default == "the file's stem"
 
@@ -86,10 +86,10 @@ def test_an_argument_tells_who_takes_it() -> None:
     ("trian", "there is no 'trian' in a job. Did you mean 'train'?"),
     ("train.optimizer.sdg", "there is no 'sdg' under train.optimizer. Did you mean 'sgd'?"),
     ("train.optimizer.sgd.momentm", "there is no 'momentm' under train.optimizer.sgd. Did you mean 'momentum'?"),
-    ("resources.nodes.x", "there is no 'x' under resources.nodes. There is: nothing"),
+    ("resources.nodes.x", "there is no 'x' under resources.nodes. There is: min, max"),
     ("lr", "there is no 'lr' in a job. Did you mean train.optimizer.lr or train.optimizer.groups.lr?"),
     ("accuracy", "there is no 'accuracy' in a job. Did you mean train.metrics.accuracy?"),
-    ("retry.zzz", "there is no 'zzz' under retry. There is: max_restarts, lost_after"),
+    ("retry.zzz", "there is no 'zzz' under retry. There is: max_restarts, lost_after, hang_timeout, when_time_is_up"),
 ])  # fmt: skip
 def test_unknown_paths_name_the_nearest(path: str, message: str) -> None:
     with pytest.raises(UsageError) as refused:

@@ -61,7 +61,7 @@ def test_a_broken_training_fails(train: str, old: str, new: str) -> None:
 
 def test_fields_are_described() -> None:
     definitions = SCHEMA["$defs"]
-    assert definitions["Resources"]["properties"]["nodes"]["description"].startswith("Machines.")
+    assert definitions["Resources"]["properties"]["nodes"]["description"].startswith("Machines")
     assert SCHEMA["properties"]["seed"]["description"] == "All randomness comes from it."
     for name in ("Resources", "Train", "Data", "Checkpoint", "Log", "Retry", "Run", "Wandb"):
         assert all(field.get("description") for field in definitions[name]["properties"].values()), name

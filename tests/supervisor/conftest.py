@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from launcher import backends
+from launcher.backends.carrier import start_carrier
 from launcher.plan import Cluster, Machine, make_plan
 from launcher.prepare import prepare
 from launcher.rundir import RunDir
@@ -35,11 +35,11 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
 
         backend = ModuleType("scripted")
 
-        def start_agent(node: Any) -> subprocess.Popen[bytes]:
-            argv = [sys.executable, "-S", str(AGENT), str(node.index), str(script)]
-            return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0)
+        def start_agents(_plan: Any, nodes: Any) -> Any:
+            for node in nodes:
+                yield start_carrier([sys.executable, "-S", str(AGENT), str(node.index), str(script)]), (node,)
 
-        backend.start_agent = start_agent  # type: ignore[attr-defined]
+        backend.start_agents = start_agents  # type: ignore[attr-defined]
         monkeypatch.setitem(backends.BACKENDS, "local", backend)
         return prepare(job(**parts), plan, tmp_path / "runs")
 

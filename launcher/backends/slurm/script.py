@@ -1,0 +1,77 @@
+"""The batch script, as pure text: directives from typed fields, the site's lines, and the supervisor in the shell's place."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+
+from launcher.plan import Plan
+from launcher.rundir import RunDir
+from launcher.spec import Job
+
+LEAD_S = 300
+"""How long before the time limit Slurm warns; the supervisor itself trains on until its own, measured lead."""
+
+
+def render(job: Job, plan: Plan, run: RunDir, template: str) -> str:
+    return Template(template).substitute(
+        directives="\n".join(f"#SBATCH {line}" for line in directives(job, run)),
+        setup="\n".join(job.environment.setup),
+        supervisor=shlex.join(map(run.fill, plan.supervisor)),
+    )
+
+
+def directives(job: Job, run: RunDir) -> Iterator[str]:
+    wants, slurm = job.resources, job.resources.slurm
+    yield option("job-name", job.name)
+    yield option("nodes", nodes(job))
+    yield option("ntasks-per-node", 1)
+    if slurm.gpus_per_node:
+        yield option("gpus-per-node", slurm.gpus_per_node)
+    if slurm.cpus_per_proc:
+        ranks = wants.procs_per_node if wants.procs_per_node != "auto" else slurm.gpus_per_node or 1
+        yield option("cpus-per-task", ranks * slurm.cpus_per_proc)
+    for name in ("mem", "partition", "account", "qos", "constraint", "nodelist", "exclude", "reservation"):
+        if (value := getattr(slurm, name)) is not None:
+            yield option(name, value)
+    if slurm.mail_user is not None:
+        yield option("mail-user", slurm.mail_user)
+        yield option("mail-type", "BEGIN,END,FAIL")
+    if wants.time is not None:
+        yield option("time", minutes(wants.time.seconds))
+        yield option("signal", f"B:USR1@{LEAD_S}")
+    yield option("output", str(run.path / "logs" / "slurm-%j.out").replace("%", "%%").replace("%%j", "%j"))
+    yield option("chdir", job.workdir)
+    yield from ("--open-mode=append", "--no-requeue", "--no-kill", "--export=ALL")
+    yield from slurm.extra
+
+
+def option(name: str, value: object) -> str:
+    """sbatch reads its lines with a shell's quotes, but for nothing else of a shell."""
+    return f"--{name}={quoted(str(value))}"
+
+
+def quoted(text: str) -> str:
+    if shlex.quote(text) == text:
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def nodes(job: Job) -> str:
+    least, most = (count + job.resources.spares for count in (job.resources.fewest, job.resources.most))
+    return str(most) if least == most else f"{least}-{most}"
+
+
+def minutes(seconds: float) -> str:
+    """Slurm counts whole minutes: rounded up."""
+    whole = math.ceil(seconds / 60)
+    return f"{whole // 60:02}:{whole % 60:02}:00"
+
+
+def template() -> str:
+    package = Path(__file__).parents[2]
+    inside = package / "starter" / "slurm"
+    return ((inside if inside.is_dir() else package.parent / "slurm") / "job.sbatch").read_text()
