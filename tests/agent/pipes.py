@@ -79,7 +79,8 @@ class Supervisor:
     def start(self, attempt: int = 1, *, ranks: int = 1, wait: bool = True, **more: Any) -> None:
         order = {
             "run_dir": str(self.run.path), "attempt": attempt, "node": 0, "group_rank": 0, "nodes": 1, "base_rank": 0,
-            "local_world_size": ranks, "world_size": ranks, "store_host": "127.0.0.1", "restarts": attempt - 1, "max_restarts": 3, **more,
+            "local_world_size": ranks, "world_size": ranks,
+            "store_host": "127.0.0.1", "restarts": attempt - 1, "max_restarts": 3, **more,
         }  # fmt: skip
         if "store_port" not in order:
             order["store_port"] = self.store(attempt) if self.meets else UNUSED_PORT
