@@ -10,15 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher import backends
 from launcher.errors import BackendError, Cancelled, LaunchError, Problem, SpecError, Stopped, UsageError
-from launcher.events import LIVE, State, ledger, summarize
+from launcher.events import LIVE, State, Summary, ledger, record, summarize
 from launcher.load import load_job
 from launcher.plan import read_plan
 from launcher.prepare import plan_for, prepare
 from launcher.rundir import RunDir, json_lines, live, locked, owner, write_atomic
 from launcher.runs import find_run, runs_folder
+from launcher.standing import Look, standing
 
 POLL_S = 0.1
+ASK_S = 1.0
+"""Between two questions to a queue."""
 LOCK_WAIT_S = 60.0
 """A supervisor takes its lock within a second; on a busy machine it may take longer."""
 
@@ -48,7 +52,7 @@ class Run:
     @property
     def state(self) -> State:
         """queued, starting, running, restarting, stopping, done, failed, stopped or cancelled."""
-        return summarize(self.directory).state
+        return standing(self.directory).state
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl so far, one for each logged step."""
@@ -60,10 +64,10 @@ class Run:
         Raises Stopped, Cancelled, SpecError, BackendError or LaunchError where it ended otherwise, and TimeoutError.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while (state := self.state) in LIVE or owner(self.directory) is not None:
+        while (state := self.state) in LIVE or state == "queued" or owner(self.directory) is not None:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"run {self.id} is still {state} after {timeout_s:g} s")
-            time.sleep(POLL_S)
+            time.sleep(POLL_S if summarize(self.directory).state in LIVE else ASK_S)
         if state != "done":
             raise ended_otherwise(self.directory)
         return self
@@ -102,7 +106,15 @@ def submit(
     Raises SpecError where the job is wrong, BackendError where it cannot run here.
     """
     job = load_job(spec, overrides=as_set(overrides), flags={"nodes": nodes, "backend": None if backend == "auto" else backend})
-    directory = prepare(job, plan_for(job), runs_folder())
+    plan = plan_for(job)
+    queue = backends.QUEUES[plan.backend] if plan.provisional else None
+    if queue is not None:
+        queue.examine(job, plan)
+    directory = prepare(job, plan, runs_folder())
+    if queue is not None:
+        with locked(directory):
+            queue.submit(directory, job, plan)
+        return Run(directory)
     with locked(directory) as lock:
         start_detached(directory, lock=lock)
     return Run(directory)
@@ -120,17 +132,37 @@ def as_set(overrides: Overrides | None) -> list[str]:
     return list(overrides or ())
 
 
-def ask(directory: RunDir, what: str) -> None:
-    """Leaves a request that the supervisor looks at every second. Raises UsageError where none lives to see it."""
+def ask(directory: RunDir, what: str) -> str:
+    """Leaves a request that the supervisor looks at every second; a run that waits in a queue is taken out of it.
+
+    Returns the state that it has now. Raises UsageError where nothing runs or waits, BackendError.
+    """
+    summary = standing(directory)
+    if summary.state == "queued" and summary.job is not None and taken_back(directory, what, summary):
+        return standing(directory).state
     holder = owner(directory)
     if holder is not None and holder.get("by") == "worker":
         raise live(directory, holder)
-    if holder is None:
-        summary = summarize(directory)
+    if holder is None and summary.state != "queued" and summary.state not in LIVE:
         raise UsageError(
             f"run {directory.id} is not running: it is {summary.state}{f' ({summary.reason})' if summary.reason else ''}"
         )
     write_atomic(directory.request(what), "")
+    return "stopping"
+
+
+def taken_back(directory: RunDir, what: str, summary: Summary) -> bool:
+    """Whether its job had not begun, and is gone from the queue now. Raises BackendError."""
+    queue = backends.QUEUES[summary.backend or ""]
+    assert summary.job is not None
+    queue.take_back(summary.job)
+    job = Look([directory]).at(summary.backend or "").get(summary.job)
+    if job is not None and (job.runs or job.waits):
+        return False
+    state: State = "stopped" if what == "stop" else "cancelled"
+    code = {"stopped": Stopped.exit_code, "cancelled": Cancelled.exit_code}[state]
+    record(directory, state, reason=f"launch {what}: job {summary.job} was taken out of the queue", exit_code=code)
+    return True
 
 
 def start_detached(directory: RunDir, *, lock: int) -> None:

@@ -31,6 +31,8 @@ MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 BUFFERS = "buffers.safetensors"
 STATE = "state.json"
+WRITER = "checkpoint"
+"""Name of the thread that writes one."""
 
 
 def checkpoint_name(step: int) -> str:

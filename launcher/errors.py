@@ -10,7 +10,11 @@ LaunchError           1   training failed, restarts used up or not worth it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+LONGEST_GUESSED = 64
+"""Characters; no name is longer, and comparing costs their square."""
 
 
 class LaunchError(Exception):
@@ -71,3 +75,23 @@ class Stopped(LaunchError):
 
 class Cancelled(LaunchError):
     exit_code = 130
+
+
+EXIT_CODES = {"spec": SpecError.exit_code, "environment": BackendError.exit_code}
+"""Of a rank that raised, by the kind of its error; 1 for all others."""
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """The name that a mistaken one probably stands for."""
+    import difflib
+
+    if len(word) > LONGEST_GUESSED:
+        return None
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), names, n=1)
+    return names[close[0]] if close else None
+
+
+def did_you_mean(name: str | None) -> str:
+    """Behind a sentence; empty where there is nothing to guess."""
+    return f" Did you mean '{name}'?" if name else ""

@@ -1,4 +1,4 @@
-"""The run's ledger: what happened, one JSON line each. State and productive time are folds over it.
+"""The run's ledger: what happened, one JSON line each. The run's state is a fold over it.
 
 Written by the supervisor (decisions, attempts) and by rank 0 (first step, checkpoints, the end), each line with one append, so
 that the two cannot tear each other's lines.
@@ -10,7 +10,9 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from launcher.rundir import RunDir, json_lines, owner
@@ -35,7 +37,11 @@ AFTER: dict[str, State] = {
 
 NOT_BEGUN = "prepared, nothing was started yet: begin with launch resume"
 
-ENDS_RUNNING = frozenset(("supervising", "attempt", "running", "failure", "stopped", "cancelled", "failed", "done", "trained"))
+LEFT_TO = "its supervisor died: job {} goes on, which was queued beforehand"
+
+ENDS_RUNNING = frozenset(
+    ("supervising", "attempt", "running", "failure", "stopped", "queued", "cancelled", "failed", "done", "trained")
+)
 KEEPS_WORK = frozenset(("checkpoint", "done", "trained"))
 
 
@@ -59,9 +65,18 @@ def record(run: RunDir, event: str, *, attempt: int | None = None, **details: An
 
 def ledger(run: RunDir) -> Iterator[dict[str, Any]]:
     """What was recorded; lines that a bad disk has spoiled are passed over."""
-    for entry in json_lines(run.events):
-        if isinstance(entry, dict) and isinstance(entry.get("event"), str) and isinstance(entry.get("time"), str):
-            yield entry
+    try:
+        there = run.events.stat()
+    except OSError:
+        return
+    yield from entries_of(run.events, there.st_ino, there.st_size, there.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def entries_of(path: Path, *_version: int) -> Sequence[dict[str, Any]]:
+    """Read once while it does not grow: the folds of a status take turns over it."""
+    entries = (entry for entry in json_lines(path) if isinstance(entry, dict))
+    return [each for each in entries if isinstance(each.get("event"), str) and isinstance(each.get("time"), str)]
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,9 @@ class Summary:
     attempts: int = 0
     step: int | None = None
     backend: str | None = None
+    job: str | None = None
+    """The queue job that has the run, or is to have it: the successor where it was queued beforehand is `successor`."""
+    successor: str | None = None
     times: list[tuple[str, datetime]] = field(default_factory=list)
 
 
@@ -80,18 +98,22 @@ def fold(entries: Iterable[dict[str, Any]]) -> Summary:
     """What the ledger says by itself, whether or not a supervisor is still there."""
     state: State = "stopped"
     reason: str | None = NOT_BEGUN
-    backend = step = None
+    backend = step = job = successor = None
     attempts = 0
     times = []
     for entry in entries:
         event = entry.get("event", "")
         if event in AFTER and not (event == "running" and state == "stopping"):
             state, reason = AFTER[event], NOT_BEGUN if event == "prepared" else entry.get("reason")
+        if event in ("queued", "supervising"):
+            job, successor = entry.get("job"), None
+        elif event in ("successor", "withdrawn"):
+            successor = entry.get("job") if event == "successor" else None
         attempts = max(attempts, entry.get("attempt") or 0)
         backend = entry.get("backend", backend)
         step = step if entry.get("step") is None else entry["step"]
         times.append((event, datetime.fromisoformat(entry["time"])))
-    return Summary(state, reason, attempts, step, backend, times)
+    return Summary(state, reason, attempts, step, backend, job, successor, times)
 
 
 def summarize(run: RunDir) -> Summary:
@@ -106,46 +128,9 @@ def summarize(run: RunDir) -> Summary:
     if summary.state in LIVE and not supervised:
         if summary.times[-1][0] == "trained":
             return replace(summary, state="done")
+        if summary.successor is not None:
+            return replace(summary, state="queued", job=summary.successor, reason=LEFT_TO.format(summary.successor))
         return replace(summary, state="stopped", reason="its supervisor died (stale lock): continue with launch resume")
     if summary.reason == NOT_BEGUN and supervised:
         return replace(summary, state="starting", reason=None)
     return summary
-
-
-def ettr(run: RunDir) -> float | None:
-    """Effective training time ratio: time whose work was kept over wall time since submission. None before anything ran."""
-    entries = list(ledger(run))
-    live = fold(entries).state in LIVE and owner(run) is not None
-    return kept_share(entries, now=datetime.now(UTC) if live else None)
-
-
-def kept_share(entries: Sequence[dict[str, Any]], *, now: datetime | None) -> float | None:
-    """`now` closes the ledger of a live run, whose newest work is not lost yet."""
-    times = [datetime.fromisoformat(entry["time"]) for entry in entries if entry["event"] != "prepared"]
-    if not times:
-        return None
-    wall_s = ((now or times[-1]) - times[0]).total_seconds()
-    kept_s = sum(kept_stretches(entries, now), timedelta()).total_seconds()
-    return round(min(1.0, kept_s / wall_s), 4) if wall_s > 0 else 0.0
-
-
-def kept_stretches(entries: Iterable[dict[str, Any]], now: datetime | None) -> Iterator[timedelta]:
-    """Of each stretch of running what lies before its last checkpoint; all of it where the run went on to its end.
-
-    All of it, too, of a user's script (its `running` has no step), whose checkpoints are not known.
-    """
-    since: datetime | None = None
-    kept_until = datetime.min
-    is_script = False
-    for entry in entries:
-        event, time = entry["event"], datetime.fromisoformat(entry["time"])
-        if since is not None and (is_script or event in KEEPS_WORK):
-            kept_until = time
-        if since is not None and event in ENDS_RUNNING:
-            yield kept_until - since
-            since = None
-        if event == "running":
-            since = kept_until = time
-            is_script = entry.get("step") is None
-    if since is not None:
-        yield (now or kept_until) - since

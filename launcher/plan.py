@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from launcher.errors import BackendError
-from launcher.rundir import PLACEHOLDER, RunDir, read_json
+from launcher.rundir import CODE, PLACEHOLDER, RunDir, read_json
 from launcher.spec import Job
 from launcher.spec.catalogue import CATALOGUE, Kind
 from launcher.spec.target import Target
 from launcher.spec.train import Train
+from launcher.topology import Share, Topology, shares
 
 VERSION = 1
 """Of plan.json."""
 WORKER = "launcher.worker"
+PLAIN_PORT = 29500
+"""Of a rendezvous by hand, as torchrun's own default: what launcher starts itself takes a free one."""
 CORES_PER_RANK = 2
 """Without a GPU. One rank per core was measured slower, and a busy neighbour then stalls every rank."""
 
@@ -34,6 +37,14 @@ class Machine:
     """Name or address under which the other nodes reach it."""
     cpus: tuple[int, ...]
     gpus: tuple[str, ...] = ()
+    slots: int | None = None
+    """Ranks that it takes by its owner's word; None leaves it to its GPUs and cores."""
+    agent: tuple[str, ...] = ()
+    """The command that starts its agent, where that is not simply the interpreter."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What ranks need there and nowhere else."""
+    topology: Topology | None = None
+    """Where it is known beforehand; elsewhere the agent looks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +55,8 @@ class Cluster:
     machines: tuple[Machine, ...]
     python: str
     """The interpreter on the nodes."""
+    outside: str | None = None
+    """The supervisor's interpreter, where agents run in a container and it does not."""
     rehearsal: bool = False
     """Several nodes that are shares of one machine."""
     provisional: bool = False
@@ -103,6 +116,8 @@ class Node:
     cpus: tuple[int, ...] | None
     """Cores that the agent binds itself to; None leaves it all."""
     local_world_size: int
+    binding: tuple[Share, ...] | None = None
+    """Cores of each rank, where the machine is known beforehand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +133,7 @@ class Plan:
     """What the ranks' environment has over the agent's; ${env:NAME} is read on the node."""
     supervisor: tuple[str, ...]
     torchrun: tuple[str, ...]
-    """The plain line that does the same without launcher's agents."""
+    """The plain line that does the same without launcher's agents (of each node: `torchrun_on`)."""
     nodes: tuple[Node, ...]
     files: tuple[str, ...]
     resolved: Mapping[str, Any]
@@ -126,6 +141,9 @@ class Plan:
     lost_after_s: float
     carrier: tuple[str, ...] = ()
     provisional: bool = False
+    hang_timeout_s: float = 600.0
+    bind: bool = False
+    """Whether the agents are to find cores for each rank, where the nodes do not say them."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -137,9 +155,20 @@ class Plan:
             "world": World(**data["world"]),
             "batch": Batch(**batch) if batch else None,
             "entry": Entry(**{**data["entry"], **tuples(data["entry"], "argv", "preload")}),
-            "nodes": tuple(Node(**{**node, **tuples(node, "argv", "cpus")}) for node in data["nodes"]),
+            "nodes": tuple(Node(**{**node, **tuples(node, "argv", "cpus"), "binding": binding(node)}) for node in data["nodes"]),
         }
         return cls(**{**data, **nested, **tuples(data, "supervisor", "torchrun", "files", "carrier")})
+
+    def filled(self, run: RunDir) -> Plan:
+        """With the run directory in the commands that start agents: a container's mounts name it."""
+        nodes = tuple(replace(node, argv=tuple(map(run.fill, node.argv))) for node in self.nodes)
+        return replace(self, nodes=nodes, carrier=tuple(map(run.fill, self.carrier)))
+
+    def torchrun_on(self, index: int) -> tuple[str, ...]:
+        """The plain line of one node: where there are several, each has to be told which it is."""
+        if self.world.nodes == 1 or self.rehearsal:
+            return self.torchrun
+        return (*self.torchrun[:3], f"--node-rank={index}", *self.torchrun[3:])
 
     def entry_command(self) -> tuple[str, ...]:
         """The entry as a person would type it after `python`."""
@@ -149,6 +178,11 @@ class Plan:
 
 def tuples(data: Mapping[str, Any], *names: str) -> dict[str, tuple[Any, ...] | None]:
     return {name: None if data[name] is None else tuple(data[name]) for name in names}
+
+
+def binding(node: Mapping[str, Any]) -> tuple[Share, ...] | None:
+    told = node.get("binding")
+    return None if told is None else tuple(map(tuple, told))
 
 
 def read_plan(run: RunDir) -> Plan:
@@ -167,7 +201,8 @@ def read_plan(run: RunDir) -> Plan:
 def make_plan(job: Job, cluster: Cluster) -> Plan:
     """Raises BackendError where the cluster cannot hold the job."""
     world = make_world(job, cluster)
-    entry = make_entry(job)
+    copied = job.resources.snapshot and cluster.backend != "local"
+    entry = make_entry(job, f"{PLACEHOLDER}/{CODE}" if copied else job.workdir)
     threads = {"OMP_NUM_THREADS": str(world.threads)}
     return Plan(
         version=VERSION,
@@ -177,15 +212,17 @@ def make_plan(job: Job, cluster: Cluster) -> Plan:
         world=world,
         batch=make_batch(job.train, world) if job.train else None,
         entry=entry,
-        env={**threads, **job.env},
-        supervisor=(cluster.python, "-P", "-m", "launcher", "supervise", PLACEHOLDER),
+        env={**threads, **interface(job), **job.env},
+        supervisor=(cluster.outside or cluster.python, "-P", "-m", "launcher", "supervise", PLACEHOLDER),
         torchrun=torchrun_line(entry, world, cluster),
-        nodes=tuple(make_nodes(world, cluster)),
+        nodes=tuple(make_nodes(job, world, cluster)),
         files=("job.yaml", "plan.json", "provenance.json", "events.jsonl"),
         resolved=dict(resolved(job, world, cluster)),
         lost_after_s=job.retry.lost_after.seconds,
         carrier=cluster.carrier,
         provisional=cluster.provisional,
+        hang_timeout_s=job.retry.hang_timeout.seconds,
+        bind=job.resources.bind == "auto" and cluster.backend != "local",
     )
 
 
@@ -199,10 +236,8 @@ def make_world(job: Job, cluster: Cluster) -> World:
             f"resources.device asks for cuda, but {without} has no GPU for this job. Write device: auto to train on the CPU"
         )
     device: Literal["cpu", "cuda"] = "cuda" if smallest_gpus and wants.device != "cpu" else "cpu"
-    if wants.procs_per_node != "auto":
-        procs = wants.procs_per_node
-    else:
-        procs = smallest_gpus if device == "cuda" else max(1, cores // CORES_PER_RANK)
+    room = min(places(machine, device) for machine in cluster.machines)
+    procs = room if wants.procs_per_node == "auto" else wants.procs_per_node
     if device == "cuda" and job.train and procs > smallest_gpus:
         raise BackendError(
             f"{procs} ranks per node want a GPU each, and there are {smallest_gpus}. "
@@ -211,6 +246,13 @@ def make_world(job: Job, cluster: Cluster) -> World:
     threads = wants.threads if wants.threads != "auto" else max(1, cores // procs)
     nodes = len(cluster.machines) - wants.spares
     return World(nodes=nodes, procs_per_node=procs, world_size=nodes * procs, threads=threads, device=device)
+
+
+def places(machine: Machine, device: str) -> int:
+    """Ranks that a machine takes."""
+    if machine.slots is not None:
+        return machine.slots
+    return len(machine.gpus) if device == "cuda" else max(1, len(machine.cpus) // CORES_PER_RANK)
 
 
 def make_batch(train: Train, world: World) -> Batch:
@@ -236,8 +278,15 @@ def known_samples(data: Target) -> int | None:
     return entry.samples(data.arguments) if entry and entry.samples else None
 
 
-def make_entry(job: Job) -> Entry:
-    engine, restarts, cwd = job.resources.agent, job.retry.max_restarts, job.workdir
+def interface(job: Job) -> dict[str, str]:
+    """NCCL's and gloo's, where the job names one."""
+    name = job.environment.interface
+    return {} if name is None else {"NCCL_SOCKET_IFNAME": name, "GLOO_SOCKET_IFNAME": name}
+
+
+def make_entry(job: Job, cwd: str) -> Entry:
+    """`cwd`: the job's workdir, or its copy in the run directory."""
+    engine, restarts = job.resources.agent, job.retry.max_restarts
     if job.train:
         return Entry(kind="worker", target=WORKER, argv=(PLACEHOLDER,), cwd=cwd, preload=preloads(job.train), stop_grace_s=30.0,
                      engine=engine, max_restarts=restarts)  # fmt: skip
@@ -277,15 +326,24 @@ def preloads(train: Train) -> tuple[str, ...]:
     return tuple(dict.fromkeys(needed))
 
 
-def make_nodes(world: World, cluster: Cluster) -> Iterator[Node]:
+def make_nodes(job: Job, world: World, cluster: Cluster) -> Iterator[Node]:
     for index, machine in enumerate(cluster.machines):
         shared = {"CUDA_VISIBLE_DEVICES": ",".join(machine.gpus)} if cluster.rehearsal and world.device == "cuda" else {}
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if world.device == "cpu" and machine.gpus else {}
         yield Node(
             index=index, host=machine.host, address=machine.address,
-            argv=(cluster.python, "-P", "-m", "launcher.agent", "--id", str(index)),
-            env={**shared, **hidden}, cpus=machine.cpus if cluster.rehearsal else None, local_world_size=world.procs_per_node,
+            argv=machine.agent or (cluster.python, "-P", "-m", "launcher.agent", "--id", str(index)),
+            env={**machine.env, **shared, **hidden}, cpus=machine.cpus if cluster.rehearsal else None,
+            local_world_size=world.procs_per_node, binding=bound(job, world, machine),
         )  # fmt: skip
+
+
+def bound(job: Job, world: World, machine: Machine) -> tuple[Share, ...] | None:
+    """Nothing where a rank has all there is."""
+    if machine.topology is None or job.resources.bind == "none":
+        return None
+    found = shares(machine.topology, world.procs_per_node, threads=world.threads)
+    return None if found is None or len(found[0]) == machine.topology.cpus else found
 
 
 def torchrun_line(entry: Entry, world: World, cluster: Cluster) -> tuple[str, ...]:
@@ -297,7 +355,8 @@ def torchrun_line(entry: Entry, world: World, cluster: Cluster) -> tuple[str, ..
         else (
             f"--nnodes={world.nodes}",
             f"--nproc-per-node={world.procs_per_node}",
-            f"--rdzv-endpoint={cluster.machines[0].address}:0",
+            f"--master-addr={cluster.machines[0].address}",
+            f"--master-port={PLAIN_PORT}",
         )
     )
     flag = {"worker": ("-m",), "module": ("-m",), "script": (), "program": ("--no-python",)}[entry.kind]
@@ -312,7 +371,7 @@ def settle(job: Job, plan: Plan) -> Job:
 
 def unsettle(job: Job, plan: Plan) -> Job:
     """The job as the user wrote it, for a resume on another world: what was `auto` is `auto` again."""
-    automatic = {path.removeprefix("resources."): "auto" for path in plan.resolved}
+    automatic = {path.removeprefix("resources."): "auto" for path in plan.resolved if path != "resources.nodes"}
     return job.model_copy(update={"resources": job.resources.model_copy(update=automatic)})
 
 
@@ -321,6 +380,8 @@ def resolved(job: Job, world: World, cluster: Cluster) -> Iterator[tuple[str, An
         yield "resources.backend", cluster.backend
     if cluster.provisional:
         return
+    if job.resources.hosts and "nodes" not in job.resources.model_fields_set:
+        yield "resources.nodes", world.nodes
     if job.resources.procs_per_node == "auto":
         yield "resources.procs_per_node", world.procs_per_node
     if job.resources.threads == "auto":

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 
-from launcher import backends
-from launcher.errors import BackendError, UsageError
+from launcher import backends, snapshot
+from launcher.errors import BackendError, UsageError, did_you_mean, near
 from launcher.events import record
 from launcher.load import dump_job
 from launcher.plan import Plan, make_plan, settle
-from launcher.rundir import RunDir, new_run_dir, write_atomic, write_json
+from launcher.rundir import PLACEHOLDER, RunDir, new_run_dir, write_atomic, write_json
 from launcher.spec import Job
 
 
 def plan_for(job: Job) -> Plan:
-    """The plan on what there is. Raises BackendError, and UsageError where the script is not there."""
-    plan = make_plan(job, backends.choose(job.resources.backend).cluster(job))
-    refuse_missing_script(plan)
+    """The plan on what there is. Raises BackendError; UsageError where the script is not there, or the code too large to copy."""
+    plan = make_plan(job, backends.of(job).cluster(job))
+    refuse_missing_script(job)
+    if copies(plan):
+        snapshot.survey(job)
     return plan
+
+
+def copies(plan: Plan) -> bool:
+    """Whether the run executes in a copy of the code."""
+    return plan.entry.cwd.startswith(PLACEHOLDER)
 
 
 def prepare(job: Job, plan: Plan, runs: Path) -> RunDir:
@@ -29,13 +35,12 @@ def prepare(job: Job, plan: Plan, runs: Path) -> RunDir:
     return run
 
 
-def refuse_missing_script(plan: Plan) -> None:
+def refuse_missing_script(job: Job) -> None:
     """Every rank would fail of it, after a start of seconds."""
-    script = Path(plan.entry.target)
-    if plan.entry.kind != "script" or script.exists():
+    if job.run is None or job.run.script is None or (script := Path(job.workdir) / job.run.script).exists():
         return
-    near = get_close_matches(script.name, [each.name for each in script.parent.glob("*.py")], n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else " Relative paths start at workdir."
+    there = [each.name for each in script.parent.glob("*.py")]
+    hint = did_you_mean(near(script.name, there)) or " Relative paths start at workdir."
     raise UsageError(f"run.script: there is no file {script}.{hint}")
 
 
@@ -46,6 +51,8 @@ def write(run: RunDir, job: Job, plan: Plan) -> None:
         if run.job.exists() and run.job.read_text() != text:
             number = 1 + sum(1 for _ in run.path.glob("job-*.yaml"))
             write_atomic(run.path / f"job-{number}.yaml", run.job.read_bytes())  # a copy: there is a job.yaml at any instant
+        if copies(plan):
+            snapshot.take(run, job)
         write_atomic(run.job, text)
         write_json(run.plan, plan.to_json())
     except OSError as error:

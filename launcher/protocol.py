@@ -5,15 +5,19 @@ in the run directory, which the message names. Every message to an agent is addr
 and every order names the attempt that it is about, so that a late one cannot hit the next.
 
     supervisor -> agent                                  agent -> supervisor
+    environment  name, part      a value of ${env:NAME}, in parts, where the node may lack it
     warm    plan                 start a fork server     hello    host, pid, cpus
     store   attempt              open a rendezvous       store    attempt, host, port
     start   attempt, ranks ...   start these ranks       started  attempt, pids
     stop    attempt              ask ranks to save       step     attempt, step, pulses    at most twice a second
     kill    attempt              end ranks at once       exited   attempt, rank, code, step, polled
+    stacks  attempt, number ...  where are they?         stacks   attempt, number          the ranks' files are written
     ping                                                 swept    attempt                  all of its processes are gone
     bye                          end yourself            pong
+                                                         facts    torch, job, code ...     what the node is, after warm
                                                          trouble  message                  the agent itself cannot go on
                                                          gone                              said by its wrapper: it has ended
+                                                         signalled                         ... it was sent SIGTERM, by a queue
 """
 
 from __future__ import annotations
@@ -34,6 +38,22 @@ class Warm(TypedDict):
     """Which of plan.json's nodes this agent is."""
     silence_s: NotRequired[float]
     """An agent that hears nothing for so long ends its ranks and itself: three quarters of retry.lost_after."""
+    mark: NotRequired[str]
+    """What the run directory's mark says where the supervisor is: elsewhere it must say the same."""
+    code: NotRequired[bool]
+    """Whether the facts are to tell of the code too: it may be another one on each node."""
+
+
+class Handed(TypedDict):
+    """A part of a variable's value. A secret, perhaps: the agent keeps it in memory and writes it nowhere."""
+
+    kind: Literal["environment"]
+    to: list[int]
+    name: str
+    first: bool
+    """Whether a value begins with it."""
+    part: str
+    """Base64."""
 
 
 class OpenStore(TypedDict):
@@ -72,7 +92,19 @@ class Order(TypedDict):
     attempt: NotRequired[int]
 
 
-ToAgent = Warm | OpenStore | Start | Order
+class AskStacks(TypedDict):
+    """Where each rank of the node is: written into the run directory (rundir: stacks)."""
+
+    kind: Literal["stacks"]
+    to: list[int]
+    attempt: int
+    number: int
+    """Of the request; the answer names it."""
+    whole: bool
+    """All threads of ranks that hang; of others only the main one, which cannot be disturbed by being asked."""
+
+
+ToAgent = Warm | Handed | OpenStore | Start | Order | AskStacks
 
 
 class Hello(TypedDict):
@@ -106,6 +138,8 @@ class Step(TypedDict):
     attempt: int
     step: int
     pulses: int
+    bytes: NotRequired[int]
+    """What the ranks have printed, as long as none has pulsed."""
 
 
 class Exited(TypedDict):
@@ -136,8 +170,32 @@ class Swept(TypedDict):
 
 
 class Word(TypedDict):
-    kind: Literal["pong", "gone"]
+    kind: Literal["pong", "gone", "signalled"]
     agent: int
+
+
+class StacksWritten(TypedDict):
+    kind: Literal["stacks"]
+    agent: int
+    attempt: int
+    number: int
+
+
+class Facts(TypedDict):
+    """What must be the same on every node; None where it is not known."""
+
+    kind: Literal["facts"]
+    agent: int
+    launcher: str
+    python: str
+    torch: str | None
+    job: str | None
+    """Checksum of job.yaml."""
+    code: str | None
+    """Checksum of the Python files that it would run."""
+    cpus: int
+    """That it may use."""
+    gpus: int
 
 
 class Trouble(TypedDict):
@@ -148,7 +206,7 @@ class Trouble(TypedDict):
     what: Literal["environment", "agent"]
 
 
-FromAgent = Hello | StoreReady | Started | Step | Exited | Swept | Word | Trouble
+FromAgent = Hello | StoreReady | Started | Step | Exited | Swept | Word | Trouble | StacksWritten | Facts
 
 
 def encode(message: ToAgent | FromAgent) -> bytes:

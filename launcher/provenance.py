@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from launcher.gpus import driver_gpus
 from launcher.rundir import RunDir, write_atomic, write_json
 
-NVIDIA = Path("/proc/driver/nvidia/gpus")
 DIFF_LIMIT_BYTES = 10_000_000
 GIT_TIMEOUT_S = 10
 HEADER = re.compile(r"^(Name|Version): *(.+)$", re.MULTILINE)
@@ -58,7 +58,7 @@ def cpu_name() -> str | None:
 
 
 def gpu_names() -> list[str]:
-    names = (first(r"Model:\s*(.+)", folder / "information") for folder in sorted(NVIDIA.iterdir())) if NVIDIA.is_dir() else ()
+    names = (first(r"Model:\s*(.+)", folder / "information") for folder in driver_gpus())
     return [name for name in names if name]
 
 

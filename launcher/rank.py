@@ -17,6 +17,8 @@ FOLDER = "LAUNCHER_CHANNEL"
 SLOTS = 8
 STEP, PULSES, STOP, POLLED, PID, RANK, RESTARTS, CODE = range(SLOTS)
 """The last four are written by the entry of ranks that torchrun starts, which the agent cannot ask."""
+SAVED = 75
+"""Exit code of a rank that saved because it was asked to stop: an end that went well."""
 SAVE, PRUNE = 1, 2
 """Why to stop, as the agent writes it into the STOP slot."""
 

@@ -19,6 +19,8 @@ from typing import Any, Literal
 from launcher.errors import BackendError, UsageError
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+CODE = "code"
+"""Folder of a run directory: the copy of workdir that the run executes in, where it has one."""
 PLACEHOLDER = "{run_dir}"
 """Stands for the run directory in plan.json, so that a run can be moved."""
 
@@ -61,7 +63,10 @@ class RunDir:
     tensorboard = Place("tensorboard")
     plots = Place("plots")
     requests = Place("requests")
+    code = Place(CODE)
     lock = Place(".supervisor")
+    mark = Place(".mark.json")
+    """Written by the supervisor before each start of agents: who reads the same sees the same directory."""
     micro_batch = Place("micro_batch.json")
     unused_parameters = Place("unused_parameters.json")
     supervisor_log = Place("logs/supervisor.log")
@@ -81,11 +86,15 @@ class RunDir:
         """What the rank's exception was, written by the rank itself."""
         return self.attempt(attempt) / f"rank-{rank}-error.json"
 
+    def stacks(self, attempt: int, rank: int | None = None) -> Path:
+        """Where a rank was when it was asked last; without a rank those of all, folded first."""
+        return self.attempt(attempt) / ("stacks.txt" if rank is None else f"rank-{rank}.stacks")
+
     def node_log(self, attempt: int, node: int) -> Path:
         return self.attempt(attempt) / f"node-{node}.log"
 
     def request(self, what: str) -> Path:
-        """`stop` or `cancel`: asked for by creating the file, looked at every second."""
+        """`stop`, `cancel` or `stacks`: asked for by creating the file, looked at every second."""
         return self.requests / what
 
     def fill(self, text: str) -> str:
@@ -190,8 +199,12 @@ def refuse_live(run: RunDir) -> None:
 
 
 @contextmanager
-def locked(run: RunDir, *, by: Literal["supervisor", "worker"] = "supervisor", inherited: int | None = None) -> Iterator[int]:
+def locked(
+    run: RunDir, *, by: Literal["supervisor", "worker"] = "supervisor", inherited: int | None = None, patience_s: float = 0.25
+) -> Iterator[int]:
     """Holds the run for this process's lifetime at most: the kernel lets go when it dies. Raises UsageError, BackendError.
+
+    A reader of owner() may hold the lock for a moment, and a job that ends while its successor begins for `patience_s`.
 
     Yields a descriptor: a process that inherits it holds the run as well, and goes on holding it (`inherited`).
     """
@@ -202,15 +215,16 @@ def locked(run: RunDir, *, by: Literal["supervisor", "worker"] = "supervisor", i
             f"cannot hold {run.path}: {error.strerror}: {run.lock.name}. Only its owner can continue a run"
         ) from None
     os.register_at_fork(after_in_child=file.close)  # a loader's process that outlives its rank would hold the run
-    for patience in (0.05, 0.2, None):  # a reader of owner() may hold the lock for a moment
+    until = time.monotonic() + patience_s
+    while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            if patience is None:
+            if time.monotonic() > until:
                 file.close()
                 raise live(run, owner(run) or {}) from None
-            time.sleep(patience)
+            time.sleep(0.05)
     with file:
         file.truncate(0)
         holder = {

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import UsageError
-from launcher.events import ettr, ledger, summarize
+from launcher.events import ledger, summarize
+from launcher.lost_time import ettr, time_lost
 from launcher.rundir import RunDir, read_json
+from launcher.standing import Look, standing
 
 ID = re.compile(r"(\d{8}-\d{6})-(.+)-[a-z0-9]{4}")
 CANDIDATES = 10
@@ -131,9 +133,9 @@ def last_news(run: RunDir) -> datetime | None:
     return max(told, default=None)
 
 
-def status(run: RunDir) -> dict[str, Any]:
+def status(run: RunDir, look: Look | None = None) -> dict[str, Any]:
     """What `launch status --json` shows (CONTRACTS: JSON)."""
-    summary = summarize(run)
+    summary = standing(run, look)
     logged = last_row(run).get("step")
     known = [step for step in (summary.step, logged) if isinstance(step, int)]
     return {
@@ -143,8 +145,10 @@ def status(run: RunDir) -> dict[str, Any]:
         "reason": summary.reason,
         "step": max(known, default=None),
         "attempts": summary.attempts,
+        "job": summary.job,
         "backend": summary.backend or (read_json(run.plan) or {}).get("backend"),
         "ettr": ettr(run),
+        "time_lost": time_lost(run),
         "path": str(run.path),
         "began": summary.times[0][1].isoformat() if summary.times else None,
         "last_event": summary.times[-1][1].isoformat() if summary.times else None,

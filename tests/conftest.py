@@ -6,10 +6,11 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the caller's reaches a test: neither a rank's environment nor a place for runs nor a key."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No variable of the caller's reaches a test: no rank's environment, no place for runs, no key, no memory of other runs."""
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LAUNCHER_RUNS", "LAUNCHER_RUN_DIR",
                  "LAUNCHER_ATTEMPT", "LAUNCHER_CHANNEL", "WANDB_API_KEY", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("NO_COLOR", "1")

@@ -10,11 +10,12 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
+from launcher.agent import batch_host
 from launcher.agent.node import Agent
 from launcher.agent.orphans import adopt_descendants, sweep_all
-from launcher.agent.stream import Stream
+from launcher.agent.stream import SILENCE, Stream
 from launcher.protocol import encode
 
 SWEEP_LIMIT_S = 20.0
@@ -94,13 +95,20 @@ def outlive(agent: int, agent_id: int, news: int, folder: str) -> NoReturn:
         with suppress(ProcessLookupError):
             os.kill(agent, signal.SIGKILL)
 
+    def say(kind: Literal["gone", "signalled"]) -> None:
+        with suppress(OSError):
+            os.write(news, encode({"kind": kind, "agent": agent_id}))
+
     signal.signal(signal.SIGQUIT, end_agent)
+    signal.signal(signal.SIGTERM, lambda *_: say("signalled"))  # of a step only its tasks are told that they are preempted
     _, status = os.waitpid(agent, 0)
     sweep_all(SWEEP_LIMIT_S)
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        os.write(news, encode({"kind": "gone", "agent": agent_id}))
-    os._exit(0 if os.waitstatus_to_exitcode(status) == 0 else 1)
+    say("gone")
+    code = os.waitstatus_to_exitcode(status)
+    if code == SILENCE and "SLURM_JOB_ID" in os.environ:
+        batch_host.watch(os.environ["SLURM_JOB_ID"])
+    os._exit(0 if code == 0 else 1)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from launcher.agent import entry
-from launcher.agent.environment import Work, rank_environment
+from launcher.agent import entry, stacks
+from launcher.agent.binding import own_shares
+from launcher.agent.environment import Work, flight_recorder, rank_environment
 from launcher.agent.forkserver import ForkServer
 from launcher.protocol import Exited, Start, Step
-from launcher.rank import Channel, channel_file
+from launcher.rank import RANK, RESTARTS, Channel, channel_file
+from launcher.topology import Share
 
 FORK_SERVER_DIED = 255
 STEP_EVERY_S = 0.5
@@ -30,6 +32,11 @@ class Rank:
         self.process: ForkServerProcess | None = None
         self.sent: set[int] = set()
         self.ended = False
+
+    @property
+    def global_rank(self) -> int:
+        """Under torchrun its choice, which the channel tells."""
+        return self.channel.slots[RANK] - 1 if self.channel.slots[RANK] else self.number
 
     @property
     def pid(self) -> int | None:
@@ -57,11 +64,19 @@ class Attempt:
         work.run.attempt(self.number).mkdir(parents=True, exist_ok=True)
         work.run.node_log(self.number, work.node).touch()
         self.ranks = [self.make_rank(local_rank) for local_rank in range(start["local_world_size"])]
-        self.told: tuple[int, int] | None = None
+        self.binding = work.binding or self.found_binding()
+        self.recorder = flight_recorder(work.run.attempt(self.number), self.channels, work.environment) if work.cuda else {}
+        self.told: tuple[int, int, int] | None = None
         self.tell_at = 0.0
         self.deadlines: list[tuple[float, int]] = []
         """When which signal follows a stop, earliest first."""
         self.killed_at: float | None = None
+
+    def found_binding(self) -> tuple[Share, ...] | None:
+        if not self.work.bind:
+            return None
+        usable = self.work.cpus or os.sched_getaffinity(0)
+        return own_shares(usable, self.start["local_world_size"], self.work.environment)
 
     def make_rank(self, local_rank: int) -> Rank:
         number = self.start["base_rank"] + local_rank
@@ -81,7 +96,8 @@ class Attempt:
         return entry.Program(
             kind=self.work.kind, target=self.work.target, argv=self.work.argv, cwd=self.work.cwd,
             log=str(self.work.run.rank_log(self.number, rank.number)), error=str(self.error(rank.number)),
-            environment=rank_environment(self.start, rank.local_rank, self.channels),
+            environment={**self.recorder, **rank_environment(self.start, rank.local_rank, self.channels)},
+            cpus=self.binding[rank.local_rank] if self.binding else None,
         )  # fmt: skip
 
     @property
@@ -111,16 +127,27 @@ class Attempt:
         return min([self.tell_at, *(at for at, _ in self.deadlines[:1])])
 
     def progress(self, agent: int, now: float) -> Step | None:
-        """Step of the slowest rank (-1 before the first) and pulses of all, where it is time to tell and they have changed."""
+        """Step of the slowest rank (-1 before the first), pulses of all, and their output before the first pulse.
+
+        Only where it is time to tell, and they have changed.
+        """
         if now < self.tell_at:
             return None
         self.tell_at = now + STEP_EVERY_S
         steps = [rank.channel.step for rank in self.ranks]
-        current = min(-1 if step is None else step for step in steps), sum(rank.channel.pulses for rank in self.ranks)
-        if current[1] == 0 or current == self.told:
+        step = min(-1 if step is None else step for step in steps)
+        pulses = sum(rank.channel.pulses for rank in self.ranks)
+        current = step, pulses, 0 if pulses else self.output_bytes()
+        if current in (self.told, (-1, 0, 0)):
             return None
         self.told = current
-        return {"kind": "step", "agent": agent, "attempt": self.number, "step": current[0], "pulses": current[1]}
+        told: Step = {"kind": "step", "agent": agent, "attempt": self.number, "step": step, "pulses": pulses}
+        return told if pulses else {**told, "bytes": current[2]}
+
+    def output_bytes(self) -> int:
+        """What its ranks have printed: until they pulse it is all that shows that they do something."""
+        logs = (self.work.run.rank_log(self.number + rank.channel.slots[RESTARTS], rank.global_rank) for rank in self.ranks)
+        return sum(map(stacks.length, logs))
 
     def ask_to_stop(self, now: float) -> None:
         """Ranks that ask should_stop() are left to save; to others SIGTERM is the only way to tell."""

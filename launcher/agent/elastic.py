@@ -9,14 +9,14 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from launcher.agent.ending import SAVED
 from launcher.agent.entry import Program, become
 from launcher.agent.orphans import die_with_parent
-from launcher.rank import CODE, FOLDER, PID, POLLED, RANK, RESTARTS, STOP, Channel, channel_file
+from launcher.rank import CODE, FOLDER, PID, POLLED, RANK, RESTARTS, SAVED, STOP, Channel, channel_file
 from launcher.rundir import RunDir
 
 
@@ -29,6 +29,9 @@ class Share:
     target: str
     argv: tuple[str, ...]
     cwd: str
+    binding: Sequence[Sequence[int]] | None
+    """Cores of each local rank."""
+    environment: Mapping[str, str]
 
 
 def main() -> NoReturn:
@@ -41,7 +44,7 @@ def main() -> NoReturn:
         stay_stopped(channel)
     for slot, value in ((PID, os.getpid()), (RANK, rank + 1), (RESTARTS, restarts), (POLLED, 0), (CODE, 0)):
         channel.slots[slot] = value
-    become(program(share, rank, share.attempt + restarts), lambda code: tell(channel, code))
+    become(program(share, rank, local_rank, share.attempt + restarts), lambda code: tell(channel, code))
 
 
 def stay_stopped(channel: Channel) -> NoReturn:
@@ -57,12 +60,13 @@ def tell(channel: Channel, code: int) -> int:
     return 0 if code == SAVED and channel.slots[STOP] else code
 
 
-def program(share: Share, rank: int, attempt: int) -> Program:
+def program(share: Share, rank: int, local_rank: int, attempt: int) -> Program:
     run = RunDir(share.run_dir)
     run.attempt(attempt).mkdir(parents=True, exist_ok=True)
     return Program(
         kind=share.kind, target=share.target, argv=tuple(share.argv), cwd=share.cwd, log=str(run.rank_log(attempt, rank)),
-        error=str(run.rank_error(attempt, rank)), environment={"LAUNCHER_ATTEMPT": str(attempt), FOLDER: share.channels},
+        error=str(run.rank_error(attempt, rank)), cpus=share.binding[local_rank] if share.binding else None,
+        environment={**share.environment, "LAUNCHER_ATTEMPT": str(attempt), FOLDER: share.channels},
     )  # fmt: skip
 
 

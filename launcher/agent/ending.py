@@ -16,13 +16,10 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from launcher import rank
+from launcher.errors import EXIT_CODES
 from launcher.rundir import write_json
 
-EXIT_CODES = {"spec": 2, "environment": 3}
-"""For exceptions that say of which kind they are; 1 for all others."""
 INTERRUPTED = 130
-SAVED = 75
-"""Stopped and saved: an end that went well."""
 INSTALLED = ("site-packages", "dist-packages")
 AGENT = str(Path(__file__).parent) + os.sep
 OURS = str(Path(__file__).parent.parent) + os.sep
@@ -54,7 +51,7 @@ def leave(error: SystemExit, error_file: str | None) -> int:
     if not isinstance(error.code, int):
         sys.stderr.write(f"{error.code}\n")
     code = error.code & 0xFF if isinstance(error.code, int) else 1
-    if code not in (0, SAVED):
+    if code not in (0, rank.SAVED):
         write_error(error, error_file, "exit")
     return code
 

@@ -21,7 +21,8 @@ from importlib.machinery import SourceFileLoader
 from multiprocessing import process
 from typing import NoReturn
 
-from launcher.agent import preload
+from launcher.agent import preload, stacks
+from launcher.agent.binding import keep_to
 from launcher.agent.ending import finish, outcome
 from launcher.agent.orphans import die_with_parent
 from launcher.rank import FOLDER
@@ -41,6 +42,8 @@ class Program:
     error: str
     """Where a rank that raises says what."""
     environment: Mapping[str, str]
+    cpus: Sequence[int] | None = None
+    """Cores that it is kept to."""
 
 
 def fork_main(program: Program) -> NoReturn:
@@ -56,9 +59,11 @@ def fork_main(program: Program) -> NoReturn:
 def become(program: Program, told: Callable[[int], int] = int) -> NoReturn:
     """`told` hears the exit code and returns the one to end with."""
     os.environ.update(program.environment)
+    keep_to(program.cpus)
     # Where loader processes meet: a folder that the agent removes. multiprocessing's own would stay when the rank is killed.
     process.current_process()._config["tempdir"] = program.environment[FOLDER]  # type: ignore[attr-defined]
     append_output_to(program.log)
+    stacks.register(program.environment[FOLDER], os.environ["LOCAL_RANK"])
     code = outcome(program.error, lambda: execute(program))
     finish(told(code))
 

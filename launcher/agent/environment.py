@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,14 @@ from typing import Any
 from launcher.errors import BackendError
 from launcher.protocol import Start
 from launcher.rank import FOLDER
+from launcher.references import filled
 from launcher.rundir import RunDir, read_json
+from launcher.topology import Share
 
-REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 DEFAULTS = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "1"}
 """What torchrun sets for its ranks unless it is set already."""
+SHARED_WITHIN_S = 3.0
+LOOK_AGAIN_S = 0.1
 TORCHRUN = ("torch", "torch.distributed.run")
 """What the fork server imports for the other engine."""
 
@@ -38,42 +41,68 @@ class Work:
     environment: Mapping[str, str]
     """Of the fork server; a rank's has torchrun's variables on top."""
     cpus: tuple[int, ...] | None
+    bind: bool
+    """Whether to find cores for each rank where `binding` does not say them."""
+    binding: tuple[Share, ...] | None
+    cuda: bool
 
 
-def read_work(run_dir: str, node: int, own: Mapping[str, str]) -> Work:
-    """`own`: the agent's environment. Raises BackendError where the plan cannot be read or names an unset variable."""
+def read_work(run_dir: str, node: int, own: Mapping[str, str], *, mark: str | None = None,
+              handed: Mapping[str, str] | None = None) -> Work:  # fmt: skip
+    """`own`: the agent's environment. `handed`: what references may name beside it. `mark`: that of the run directory.
+
+    Raises BackendError where the plan cannot be read, is another run directory's, or names an unset variable.
+    """
     run = RunDir(run_dir)
+    refuse_unshared(run, mark)
     plan = read_json(run.plan)
     if plan is None:
-        raise BackendError(
-            f"cannot read {run.plan}: every node must see the run directory under one path. Choose another with --runs DIR"
-        )
+        raise BackendError(unshared(run))
     entry, share = plan["entry"], plan["nodes"][node]
     preload = entry["preload"] if entry["engine"] == "launcher" else TORCHRUN
     return Work(
         run=run, node=node, kind=entry["kind"], target=run.fill(entry["target"]), argv=tuple(map(run.fill, entry["argv"])),
         cwd=run.fill(entry["cwd"]), preload=tuple(preload), stop_grace_s=entry["stop_grace_s"], engine=entry["engine"],
-        max_restarts=entry["max_restarts"], environment=node_environment(run, plan, share, own),
-        cpus=tuple(share["cpus"]) if share["cpus"] else None,
+        max_restarts=entry["max_restarts"], environment=node_environment(run, plan, share, own, handed or {}),
+        cpus=tuple(share["cpus"]) if share["cpus"] else None, bind=plan.get("bind", False),
+        binding=tuple(map(tuple, share["binding"])) if share.get("binding") else None,
+        cuda=plan.get("world", {}).get("device") == "cuda",
     )  # fmt: skip
 
 
-def node_environment(run: RunDir, plan: Mapping[str, Any], share: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, str]:
-    given = {name: resolve(name, value, own) for name, value in {**plan["env"], **share["env"]}.items()}
+def refuse_unshared(run: RunDir, mark: str | None) -> None:
+    """A folder of the same name is not enough: it may be a copy. A network file system may show a new file late."""
+    until = time.monotonic() + SHARED_WITHIN_S
+    while mark is not None and read_json(run.mark) != mark:
+        if time.monotonic() > until:
+            raise BackendError(unshared(run))
+        time.sleep(LOOK_AGAIN_S)
+
+
+def unshared(run: RunDir) -> str:
+    return (
+        f"cannot read {run.path}, or not the same as elsewhere: every node must see the run directory under one path. "
+        "Choose a place on a shared file system with --runs DIR"
+    )
+
+
+def node_environment(
+    run: RunDir, plan: Mapping[str, Any], share: Mapping[str, Any], own: Mapping[str, str], handed: Mapping[str, str]
+) -> dict[str, str]:
+    known = {**handed, **own}
+    given = {name: filled(name, value, known) for name, value in {**plan["env"], **share["env"]}.items()}
     return {**DEFAULTS, **own, **given, "LAUNCHER_RUN_DIR": str(run.path)}
 
 
-def resolve(name: str, text: str, own: Mapping[str, str]) -> str:
-    """Replaces ${env:NAME} by this node's value. Raises BackendError where it has none."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in own:
-            raise BackendError(
-                f"env.{name} refers to ${{env:{match[1]}}}, which is not set on this node. Export {match[1]} before launch"
-            )
-        return own[match[1]]
-
-    return REFERENCE.sub(value, text)
+def flight_recorder(attempt: Path, channels: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """NCCL's record of its last collectives, written at a time-out or where the agent asks for it; what is set already stays."""
+    wanted = {
+        "TORCH_NCCL_TRACE_BUFFER_SIZE": "2000",
+        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+        "TORCH_FR_DUMP_TEMP_FILE": str(attempt / "nccl-trace-rank-"),
+        "TORCH_NCCL_DEBUG_INFO_PIPE_FILE": str(channels / "nccl-"),
+    }
+    return {name: value for name, value in wanted.items() if name not in known}
 
 
 def rank_environment(start: Start, local_rank: int, channels: Path) -> dict[str, str]:

@@ -5,12 +5,14 @@ One thread does the work (stream.py's second one only listens), because a fork s
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import selectors
 import shutil
 import signal
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -20,8 +22,10 @@ from typing import Any, Literal, NoReturn, cast
 
 from launcher.agent.attempt import FORK_SERVER_DIED, Attempt
 from launcher.agent.environment import Work, read_work
+from launcher.agent.facts import gather
 from launcher.agent.forkserver import ForkServer
 from launcher.agent.orphans import adopt_descendants, reap, sweep
+from launcher.agent.stacks import Request
 from launcher.agent.store import Store
 from launcher.agent.stream import Stream
 from launcher.agent.torchrun import TorchrunAttempt
@@ -58,6 +62,8 @@ class Agent:
         self.stream = stream
         self.folder = Path(folder)
         self.own = dict(os.environ)
+        self.handed: dict[str, bytes] = {}
+        """Values that the supervisor sent, for references to the environment."""
         self.cpus = tuple(os.sched_getaffinity(0))
         self.selector = selectors.DefaultSelector()
         self.server = ForkServer(self.folder, self.selector)
@@ -73,6 +79,8 @@ class Agent:
         """Readable once a rank has ended."""
         self.sweeping: Attempt | None = None
         """Its ranks have ended, what they started perhaps not."""
+        self.request: Request | None = None
+        """For its ranks' stacks."""
         self.store = Store()
         self.died_under: int | None = None
         """The newest attempt whose fork server died."""
@@ -115,17 +123,20 @@ class Agent:
         """Seconds until there is something to do unasked."""
         if self.sweeping is not None:
             return SWEEP_AGAIN_S
-        if self.attempt is None:
-            return None
-        return max(0.0, self.attempt.due() - time.monotonic())
+        due = [self.attempt.due()] if self.attempt is not None else []
+        due += [self.request.look_at] if self.request is not None else []
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     # Orders
 
     def obey(self, order: dict[str, Any]) -> None:
         try:
             match order["kind"]:
+                case "environment":
+                    self.take(order["name"], base64.b64decode(order["part"]), first=order["first"])
                 case "warm":
-                    self.prepare(order["run_dir"], order["node"])
+                    self.prepare(order["run_dir"], order["node"], order.get("mark"))
+                    self.tell_facts(with_code=order.get("code", False))
                 case "store":
                     self.open_store(order["attempt"], order["host"])
                 case "start":
@@ -134,15 +145,38 @@ class Agent:
                     self.stop(order["attempt"])
                 case "kill":
                     self.kill(order["attempt"])
+                case "stacks":
+                    self.ask_for_stacks(order["attempt"], order["number"], whole=order["whole"])
                 case "bye":
                     self.stream.end()
         except (BackendError, OSError) as error:
             self.trouble(str(error), attempt=order.get("attempt"))
 
-    def prepare(self, run_dir: str, node: int) -> None:
-        self.work = read_work(run_dir, node, self.own)
+    def take(self, name: str, part: bytes, *, first: bool) -> None:
+        self.handed[name] = part if first else self.handed.get(name, b"") + part
+
+    def prepare(self, run_dir: str, node: int, mark: str | None = None) -> None:
+        handed = {name: os.fsdecode(value) for name, value in self.handed.items()}
+        self.work = read_work(run_dir, node, self.own, mark=mark, handed=handed)
         bind(self.work.cpus or self.cpus)
         self.server.warm(self.work.environment, self.work.preload)
+
+    def tell_facts(self, *, with_code: bool) -> None:
+        """Beside the start: reading the code takes a while on a cold file system."""
+        assert self.work is not None
+        work, cpus = self.work, len(self.cpus)
+
+        def tell() -> None:
+            self.stream.send(gather(self.number, work.run, work.cwd if with_code else None, work.environment, cpus))
+
+        threading.Thread(target=tell, name="facts", daemon=True).start()
+
+    def ask_for_stacks(self, attempt: int, number: int, *, whole: bool) -> None:
+        """Ranks that are not there are no ranks to ask: the answer says so by their missing files."""
+        assert self.work is not None
+        self.request = Request(self.work.run, attempt, number, whole)
+        if self.attempt is not None and self.attempt.number == attempt:
+            self.request.ask(self.attempt.living, self.attempt.channels)
 
     def open_store(self, attempt: int, host: str) -> None:
         port = self.store.open(attempt, host)
@@ -187,14 +221,29 @@ class Agent:
         reap(keep=self.server.processes)
         if self.attempt is not None:
             self.follow(self.attempt)
+        if self.request is not None and self.request.complete(time.monotonic()):
+            self.answer(self.request)
         if self.sweeping is not None and sweep(keep=self.server.processes):
             shutil.rmtree(self.sweeping.channels, ignore_errors=True)
             number, self.sweeping = self.sweeping.number, None
             self.swept(number)
+        if self.store.died() and self.server.lives():
+            self.store.close()
+            self.trouble(
+                "the rendezvous store of this node died: see the end of the node's log", attempt=self.store.attempt, what="agent"
+            )
         if self.server.ready:
             self.store.serve(self.server)
             if self.ordered is not None and self.attempt is None and self.sweeping is None:
                 self.launch(self.ordered)
+
+    def answer(self, request: Request) -> None:
+        self.request = None
+        try:
+            request.keep()
+        except OSError as error:  # a full disk is no reason to end
+            self.server.note(f"the stacks of the ranks could not be kept: {error}")
+        self.stream.send({"kind": "stacks", "agent": self.number, "attempt": request.attempt, "number": request.number})
 
     def look_after_server(self) -> None:
         """A new fork server where it has died, at once: the next attempt will want it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 
 from launcher.agent import preload
@@ -48,6 +49,10 @@ class Store:
             self.listener.close()
             self.listener = None
 
+    def died(self) -> bool:
+        """By itself, or killed by others: ranks that are still to meet would wait in vain."""
+        return self.process is not None and self.process.exitcode is not None
+
     def close(self) -> None:
         if self.listener is not None:
             self.listener.close()
@@ -63,6 +68,10 @@ def serve_in_fork(listener: socket.socket) -> None:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     port = listener.getsockname()[1]
-    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
+    serve = partial(TCPStore, "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
+    try:
+        store = serve()
+    except NotImplementedError:  # torch 2.7: only its older server takes a socket that is open already
+        store = serve(use_libuv=False)
     while store is not None:
         signal.pause()

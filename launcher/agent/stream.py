@@ -19,6 +19,8 @@ from launcher.protocol import FromAgent, decode, encode
 
 SILENCE_S = 6.0
 """Three quarters of the default retry.lost_after; a `warm` order may say otherwise."""
+SILENCE = 3
+"""Exit code of an agent that heard nothing any more, not even an end of file."""
 SWEEP_LIMIT_S = 10.0
 READ_BYTES = 1 << 16
 
@@ -45,7 +47,9 @@ class Stream:
         threading.Thread(target=self.hear, name="orders", daemon=True).start()
 
     def send(self, message: FromAgent) -> None:
-        """Ends the agent where nobody listens any more."""
+        """Ends the agent where nobody listens any more. What happens while it ends is no news: its end is."""
+        if self.ending:
+            return
         try:
             with self.sending:
                 os.write(self.news, encode(message))
@@ -61,7 +65,7 @@ class Stream:
             data = os.read(self.orders, READ_BYTES) if self.orders in ready else b""
             late = time.monotonic() - heard > self.silence_s  # frozen for a while, perhaps: what is in the pipe is old
             if not data or late:  # end of file, silence, or the wrapper is gone
-                self.end()
+                self.end(SILENCE if self.wrapper_alive not in ready and self.orders not in ready else 0)
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 if self.take(decode(line)):

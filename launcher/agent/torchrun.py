@@ -86,7 +86,7 @@ class TorchrunAttempt(Attempt):
     def launch(self, server: ForkServer) -> list[int]:
         share = Share(
             run_dir=str(self.work.run.path), attempt=self.number, channels=str(self.channels), kind=self.work.kind,
-            target=self.work.target, argv=self.work.argv, cwd=self.work.cwd,
+            target=self.work.target, argv=self.work.argv, cwd=self.work.cwd, binding=self.binding, environment=self.recorder,
         )  # fmt: skip
         (self.channels / "share.json").write_text(json.dumps(asdict(share)))
         log = self.work.run.node_log(self.number, self.work.node)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
-from launcher.backends import local, slurm
+from launcher.backends import hosts, local, slurm
+from launcher.backends.check import Check
+from launcher.backends.slurm.limit import Standing as Standing
+from launcher.backends.waiting import Waiting
 from launcher.plan import Cluster, Node, Plan
 from launcher.rundir import RunDir
 from launcher.spec import Job
@@ -23,21 +25,86 @@ class Backend(Protocol):
     def start_agents(self, plan: Plan, nodes: Sequence[Node]) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
         """Agents on some of the plan's nodes: processes with pipes to their standard streams, and the nodes that each serves."""
 
+    def shell(self, node: Node, job: str | None, command: Sequence[str], *, terminal: bool) -> tuple[str, ...]:
+        """What runs a command on a node of a run that the queue knows as `job`, at the caller's terminal if there is one."""
+
+    def check(self, job: Job, runs: Path) -> Iterator[Check]:
+        """What is needed for such a job, in the order in which it would fail."""
+
 
 class Queue(Protocol):
     """What a backend provides beside it where jobs wait for their nodes."""
 
-    def submit(self, run: RunDir, job: Job, plan: Plan) -> str:
-        """The job's number. Raises BackendError."""
+    def examine(self, job: Job, plan: Plan) -> None:
+        """Raises BackendError where such a job could never run."""
+
+    def submit(self, run: RunDir, job: Job, plan: Plan, *, after: Sequence[str] = ()) -> str:
+        """The job's number. It waits for the jobs `after` to end. Raises BackendError."""
+
+    def script(self, job: Job, plan: Plan, run: RunDir) -> str:
+        """What is handed to the queue."""
+
+    def by_hand(self, run: RunDir, job: Job, plan: Plan) -> tuple[str, ...]:
+        """The command that submits a prepared run. Raises OSError."""
+
+    def again(self, run: RunDir, *, after: Sequence[str]) -> str:
+        """Submits a run once more, from within its own job, to wait for further jobs. Raises BackendError."""
+
+    def waiting(self, users: Iterable[int]) -> Mapping[str, Waiting]:
+        """All their jobs that the queue knows, by number, with one question. Raises BackendError."""
+
+    def take_back(self, number: str) -> None:
+        """Takes a job out of the queue, unless it has begun meanwhile. Raises BackendError."""
+
+    def allocated(self) -> int | None:
+        """Nodes of the allocation that this process runs in, if any."""
+
+    def own_job(self) -> str | None:
+        """The number of the job that this process runs in, if any."""
+
+    def is_batch_script(self) -> bool:
+        """Whether the job ends with this process."""
+
+    def followed(self) -> str | None:
+        """The job that this one was queued to follow, if any."""
+
+    def standing(self, job: str) -> Standing:
+        """What the queue says of a job. Raises BackendError."""
+
+    def succeed(self, run: RunDir, job: Job, plan: Plan, *, after: str) -> str:
+        """Queues a job that goes on with the run once `after` has ended; its number. Raises BackendError."""
+
+    def release(self, successor: str, job: Job, without: Sequence[str]) -> None:
+        """It need not wait any longer, and gets none of these hosts. Raises BackendError."""
+
+    def withdraw(self, successor: str) -> None:
+        """Takes it out of the queue. Raises BackendError."""
 
 
-BACKENDS: dict[str, Backend] = {"local": local, "slurm": slurm}
+BACKENDS: dict[str, Backend] = {"local": local, "slurm": slurm, "hosts": hosts}
 
 QUEUES: dict[str, Queue] = {"slurm": slurm}
 
 
 def choose(name: str) -> Backend:
-    """The backend of a job's `resources.backend`; `auto` takes what is there."""
+    """The backend of that name; `auto` takes what is there."""
     if name == "auto":
-        name = "slurm" if "SLURM_JOB_ID" in os.environ or shutil.which("sbatch") else "local"
+        name = "slurm" if slurm.is_here() else "local"
     return BACKENDS[name]
+
+
+def of(job: Job) -> Backend:
+    """The backend that a job asks for; with `auto` the hosts that it names, if it names any."""
+    wants = job.resources
+    return choose("hosts" if wants.backend == "auto" and wants.hosts else wants.backend)
+
+
+def on_all_nodes(job: Job) -> Job:
+    """In an allocation of the user's own, where the command line names no number, the job takes all of it."""
+    queue = next((queue for name, queue in QUEUES.items() if BACKENDS[name] is of(job)), None)
+    if queue is None or (count := queue.allocated()) is None:
+        return job
+    wants = job.resources
+    if not isinstance(wants.nodes, int) or count <= wants.spares:
+        return job
+    return job.model_copy(update={"resources": wants.model_copy(update={"nodes": count - wants.spares})})

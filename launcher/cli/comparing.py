@@ -11,17 +11,22 @@ from launcher.rundir import RunDir, read_json
 
 Change = dict[str, Any]
 DIFF_LINES = 200
+NOT_KNOWN = {"code": "not known (no git repository)", "environment": "not known (no provenance.json)"}
 TITLES = {"spec": "job", "code": "code", "environment": "environment"}
 
 
-def compared(a: RunDir, b: RunDir) -> dict[str, list[Change]]:
-    """Section -> what differs, each with `what`, `a` and `b`; code that differs has the `lines` of a diff as well.
+def compared(a: RunDir, b: RunDir) -> dict[str, list[Change] | None]:
+    """Section -> what differs: `what`, `a` and `b` of each, for code the `lines` of a diff as well; None where it is not known.
 
     Raises SpecError where a job.yaml cannot be read.
     """
     spec = [change(path, old, new) for path, old, new in differences(load_job(a.job), load_job(b.job))]
     one, other = read_json(a.provenance) or {}, read_json(b.provenance) or {}
-    return {"spec": spec, "code": list(code(a, b, one, other)), "environment": list(environment(one, other))}
+    return {
+        "spec": spec,
+        "code": list(code(a, b, one, other)) if one.get("git") or other.get("git") else None,
+        "environment": list(environment(one, other)) if one and other else None,
+    }
 
 
 def change(what: str, a: Any, b: Any) -> Change:
@@ -53,10 +58,13 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any], names: Iterable[str]) 
     return (change(name, a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name))
 
 
-def rendered(a: str, b: str, found: Mapping[str, list[Change]]) -> str:
+def rendered(a: str, b: str, found: Mapping[str, list[Change] | None]) -> str:
     lines = [f"a  {a}", f"b  {b}"]
     for section, changes in found.items():
-        lines += ["", f"{TITLES[section]}: {'' if changes else 'no difference'}".rstrip()]
+        if not changes:
+            lines += ["", f"{TITLES[section]}: {NOT_KNOWN[section] if changes is None else 'no difference'}"]
+            continue
+        lines += ["", f"{TITLES[section]}:"]
         lines += [f"  {each['what']}: {shown(each['a'])} -> {shown(each['b'])}" for each in changes]
         lines += [f"    {line}" for each in changes for line in each.get("lines", ())]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from launcher import backends
 from launcher.errors import UsageError
 from launcher.events import summarize
 from launcher.load import differences, dump_job, load_job, parse_job
@@ -32,6 +33,8 @@ def continued(run: RunDir, overrides: Sequence[str], flags: Mapping[str, str | N
     if summarize(run).state == "done" and not any(path in MAY_GROW for path, _, _ in changes):
         return None
     plan = plan_for(new)
+    if plan.provisional:
+        backends.QUEUES[plan.backend].examine(new, plan)
     job = settle(new, plan)
     write(run, job, plan)
     return job, plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,19 +14,32 @@ from launcher.cli.terminal import BOLD, GREEN, RED, coloured, duration, labelled
 from launcher.errors import LaunchError
 from launcher.events import Summary, summarize
 from launcher.load import load_job
+from launcher.lost_time import ettr, time_lost
 from launcher.rundir import RunDir, json_lines, read_json
 from launcher.runs import name_of
 from launcher.spec import Job
 
+TELL_S = 1.0
+"""Seconds; shorter losses are not told of."""
 
-def report(run: RunDir) -> str:
-    """The whole block."""
+
+def report(run: RunDir, *, seen: Container[int] = ()) -> str:
+    """The whole block. `seen`: ranks whose output was shown just now."""
     summary = summarize(run)
     colour = GREEN if summary.state == "done" else RED if summary.state == "failed" else BOLD
     blocks = [coloured(headline(run, summary), colour)]
     if summary.state == "failed" and (failure := read_json(run.failure)):
-        blocks = [root_cause(run, failure, summary.reason), *blocks]
-    return "\n".join([*blocks, *labelled(list(facts(run, summary)), indent=2)])
+        blocks = [root_cause(run, failure, summary.reason, seen=seen), *blocks]
+    spent = [("ettr", kept(share, time_lost(run)))] if (share := ettr(run)) is not None else []
+    return "\n".join([*blocks, *labelled([*spent, *facts(run, summary)], indent=2)])
+
+
+def kept(share: float, lost: Mapping[str, float] | None) -> str:
+    """The effective training time ratio, and what the rest of the time went to, the most first."""
+    shares = sorted((lost or {}).items(), key=lambda each: -each[1])
+    told = [f"{name.replace('_', ' ')} {duration(spent)}" for name, spent in shares if spent >= TELL_S]
+    rest = f"; the rest: {', '.join(told)}" if told else ""
+    return f"{share} (share of the time since it began whose training was kept{rest})"
 
 
 def headline(run: RunDir, summary: Summary) -> str:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -44,7 +43,7 @@ def command(path: str, job: str | None, overrides: tuple[str, ...], as_json: boo
     launch explain train.optimizer --job jobs/resnet.yaml
     """
     from launcher.cli.commands import SPEC_ENDINGS
-    from launcher.spec.docs import explain, render
+    from launcher.spec.docs import explain
 
     if job is None and path.endswith(SPEC_ENDINGS):
         path, job = "", path
@@ -60,12 +59,13 @@ def command(path: str, job: str | None, overrides: tuple[str, ...], as_json: boo
 
         print_json(asdict(explanation))
     else:
+        from launcher.cli.explaining import render
+
         print(render(explanation))
 
 
 def tell_origins(job: str, path: str, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """The values at and below a path. Raises SpecError, UsageError."""
-    from launcher.cli.terminal import print_json, table
     from launcher.load.origins import origins
 
     found = [each for each in origins(job, overrides) if not path or f"{each.path}.".startswith(f"{path}.")]
@@ -75,13 +75,10 @@ def tell_origins(job: str, path: str, overrides: tuple[str, ...], *, as_json: bo
         explain(path)
         raise UsageError(f"{job} has no {path}, and nothing comes by default. 'launch explain {path}' tells what it may say")
     if as_json:
+        from launcher.cli.terminal import print_json
+
         print_json([asdict(each) for each in found])
     else:
-        rows = [(each.path, written(each.value), each.source or f"default: {each.why}") for each in found]
-        print("\n".join(table(rows)))
+        from launcher.cli.explaining import origins_in_words
 
-
-def written(value: Any) -> str:
-    from launcher.load.dump import flow, scalar
-
-    return flow(value) if isinstance(value, list) else scalar(value)
+        print(origins_in_words(found))

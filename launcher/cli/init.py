@@ -8,12 +8,13 @@ import click
 from launcher.errors import BackendError
 
 PACKAGE = Path(__file__).parents[1]
+STARTERS = (("jobs", "*.yaml"), ("slurm", "train.sbatch"), ("slurm/profiles", "*.yaml"))
 
 
 @click.command("init")
 @click.argument("folder", type=click.Path(path_type=Path), default=".", metavar="[FOLDER]")
 def command(folder: Path) -> None:
-    """Write starter jobs, and templates for clusters, into ./jobs. What is there already stays as it is.
+    """Write starter jobs into ./jobs, a batch script and site profiles into ./slurm. What is there already stays as it is.
 
     \b
     launch init
@@ -21,12 +22,12 @@ def command(folder: Path) -> None:
     """
     from launcher.cli.terminal import shown_path
 
-    jobs = folder / "jobs"
     written: list[Path] = []
+    target = folder
     try:
-        jobs.mkdir(parents=True, exist_ok=True)
-        for source in starters():
-            target = jobs / source.name
+        for source, place in starters():
+            target = folder / place / source.name
+            target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 print(f"{shown_path(target)} is there already, kept")
                 continue
@@ -34,13 +35,14 @@ def command(folder: Path) -> None:
             written.append(target)
             print(f"{shown_path(target)} written")
     except OSError as error:
-        raise BackendError(f"cannot write into {jobs}: {error.strerror}") from None
-    first = shown_path(next(iter(written), jobs / "resnet.yaml"))
+        raise BackendError(f"cannot write into {target.parent}: {error.strerror}") from None
+    first = shown_path(next(iter(written), folder / "jobs" / "resnet.yaml"))
     print(f"next: launch {first} --dry-run, then launch {first}; launch explain tells what a job may say")
 
 
-def starters() -> Iterator[Path]:
-    """Job files and templates, as the wheel carries them or as they stand in a checkout."""
-    for inside, beside, pattern in (("starter/jobs", "jobs", "*.yaml"), ("starter/slurm", "slurm", "*.sbatch")):
-        folder = PACKAGE / inside if (PACKAGE / inside).is_dir() else PACKAGE.parent / beside
-        yield from sorted(folder.glob(pattern))
+def starters() -> Iterator[tuple[Path, str]]:
+    """Files, as the wheel carries them or as they stand in a checkout, and the folder that each goes to."""
+    carried = (PACKAGE / "starter").is_dir()
+    for place, pattern in STARTERS:
+        folder = (PACKAGE / "starter" if carried else PACKAGE.parent) / place
+        yield from ((path, place) for path in sorted(folder.glob(pattern)))

@@ -29,8 +29,11 @@ def command(run: str, follow: bool, ranks: str | None, attempt: int | None, runs
     if follow and attempt is not None:
         raise UsageError("--follow shows the newest attempt: leave out --attempt")
     found = find_run(run, runs_folder(runs))
-    chosen = options.parse_ranks(ranks, read_plan(found).world.world_size)
+
+    def chosen() -> tuple[int, ...]:
+        return options.parse_ranks(ranks, read_plan(found).world.world_size)
+
     if follow:
         follow_run(found, chosen, sys.stdout)
     else:
-        print_logs(found, chosen, attempt, sys.stdout)
+        print_logs(found, chosen(), attempt, sys.stdout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from types import FrameType
 from launcher.errors import BackendError, UsageError
 from launcher.plan import Plan, settle
 from launcher.prepare import plan_for
+from launcher.references import filled
 from launcher.spec import Job
-from launcher.spec.job import REFERENCE
 
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
@@ -31,16 +30,7 @@ def alone(job: Job) -> tuple[Job, Plan]:
 def environment(plan: Plan) -> dict[str, str]:
     """The caller's, with what the spec adds. Raises BackendError where it refers to a variable that is not set."""
     added = {**plan.env, **plan.nodes[0].env}
-    return {**os.environ, **{name: resolved(name, value) for name, value in added.items()}}
-
-
-def resolved(name: str, value: str) -> str:
-    def read(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise BackendError(f"env.{name} refers to ${{env:{match[1]}}}, and {match[1]} is not set")
-        return os.environ[match[1]]
-
-    return REFERENCE.sub(read, value)
+    return {**os.environ, **{name: filled(name, value, os.environ) for name, value in added.items()}}
 
 
 def program(plan: Plan, *, pdb: bool) -> list[str]:

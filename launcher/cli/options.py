@@ -46,7 +46,10 @@ set_option: Decorator = click.option(
 nodes_option: Decorator = click.option(
     "--nodes", metavar="N", help="Machines; on this machine alone, more than one is a rehearsal."
 )
-backend_option: Decorator = click.option("--backend", metavar="NAME", help="Where it executes: auto, local.")
+backend_option: Decorator = click.option("--backend", metavar="NAME", help="Where it executes: auto, local, slurm, hosts.")
+follow_option: Decorator = click.option(
+    "--follow", is_flag=True, help="Stay and show a run that waits in a queue; Ctrl-C leaves it there."
+)
 detach_option: Decorator = click.option("--detach", is_flag=True, help="Run in the background; see it with launch logs --follow.")
 ranks_option: Decorator = click.option("--ranks", metavar="all|0,3", help="Whose output is shown (default: rank 0).")
 

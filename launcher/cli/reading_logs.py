@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from itertools import zip_longest
 from pathlib import Path
@@ -16,31 +16,62 @@ from launcher.cli.fold import Fold
 from launcher.cli.screen import Screen
 from launcher.cli.tail import last_state
 from launcher.cli.terminal import is_terminal, say
-from launcher.errors import UsageError
-from launcher.events import LIVE, summarize
+from launcher.errors import LaunchError, UsageError
+from launcher.events import LIVE, ledger, summarize
 from launcher.rundir import RunDir
+from launcher.standing import standing
 
 LOOK_S = 0.1
+ASK_S = 1.0
+"""Between two questions to a queue."""
 APART = 200
 """Lines within which the ranks' equal lines find each other."""
 
 
-def follow_run(run: RunDir, ranks: Sequence[int], out: TextIO) -> None:
-    """From the newest attempt's beginning until the run has ended, and how it ended."""
+def follow_run(run: RunDir, ranks: Callable[[], Sequence[int]], out: TextIO) -> None:
+    """From the newest attempt's beginning, once its job has begun, until the run has ended; and how it ended."""
+    wait_in_queue(run, out)
     there = run.attempts()
-    with closing(Screen(run, ranks, out, attempt=there[-1] if there else None)) as screen:
-        while summarize(run).state in LIVE:
+    with closing(Screen(run, ranks(), out, attempt=there[-1] if there else None)) as screen:
+        while not over(run):
             screen()
             time.sleep(LOOK_S)
         screen()
-    say(f"{report(run)}\n", sys.stderr)
+    say(f"{report(run, seen=screen.seen)}\n", sys.stderr)
+
+
+def over(run: RunDir) -> bool:
+    """The queue is asked only where the run's own ledger does not say that it runs."""
+    if summarize(run).state in LIVE:
+        return False
+    state = standing(run).state
+    if state == "queued" or state in LIVE:
+        time.sleep(ASK_S)
+        return False
+    return True
+
+
+def wait_in_queue(run: RunDir, out: TextIO) -> None:
+    """Says why it waits, each time that the reason changes."""
+    told = None
+    while summarize(run).state not in LIVE and (now := standing(run)).state in ("queued", "starting"):
+        if now.reason != told:
+            told = now.reason
+            say(f"{now.state}: {told}\n", out)
+        time.sleep(ASK_S)
+
+
+def exit_code(run: RunDir) -> int:
+    """Of a run that has ended."""
+    codes = [entry["exit_code"] for entry in ledger(run) if "exit_code" in entry]
+    return codes[-1] if codes and standing(run).state == summarize(run).state else LaunchError.exit_code
 
 
 def print_logs(run: RunDir, ranks: Sequence[int], attempt: int | None, out: TextIO) -> None:
     """Raises UsageError where there are none."""
     there = run.attempts()
     if not there:
-        raise UsageError(f"run {run.id} has no logs: it is {summarize(run).state}")
+        raise UsageError(f"run {run.id} has no logs: it is {standing(run).state}")
     number = there[-1] if attempt is None else attempt
     if number not in there:
         raise UsageError(f"run {run.id} has no attempt {number}: it has {', '.join(map(str, there))}")

@@ -24,12 +24,12 @@ def command(run: tuple[str, ...], yes: bool, runs: str | None) -> int:
     launch rm 20261124-193812 --yes
     """
     from launcher.cli.terminal import shown_path, size, table
-    from launcher.rundir import refuse_live
     from launcher.runs import find_run, runs_folder
+    from launcher.standing import refuse_busy
 
     found = list({item.path: item for item in (find_run(name, runs_folder(runs)) for name in run)}.values())
     for each in found:
-        refuse_live(each)
+        refuse_busy(each)
     sizes = [disk_use(each.path) for each in found]
     print("\n".join(table([[shown_path(each.path), size(bytes_)] for each, bytes_ in zip(found, sizes, strict=True)])))
     if not yes and not agreed(len(found)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from launcher.cli.options import called
@@ -21,6 +21,7 @@ ADVICE = {
     "oom": "lower train.data.micro_batch_size in a new run, or spread the batch: launch resume {run} --nodes N",
     "nan": "a lower rate, train.clip_grad_norm or precision: fp32 may help; launch debug SPEC --anomaly names the operation",
     "agent": "see what happened to the machine, then: launch resume {run}",
+    "hang": "see where each rank was: {stacks}. Slow, not stuck? Raise retry.hang_timeout, or let a script call launcher.pulse()",
     "exit": "its log says more: launch logs {run} --ranks {rank}",
     "error": "mend it, then: launch resume {run}",
 }
@@ -32,19 +33,19 @@ SIGNALS = {
 }
 
 
-def root_cause(run: RunDir, failure: dict[str, Any], reason: str | None) -> str:
-    """`reason`: the ledger's, which ends with why the run was given up."""
+def root_cause(run: RunDir, failure: dict[str, Any], reason: str | None, *, seen: Container[int] = ()) -> str:
+    """`reason`: the ledger's, which ends with why the run was given up. `seen`: ranks whose output was shown just now."""
     lines = [coloured(f"root cause: {who(failure)}{when(run, failure)}", RED), *(f"  {line}" for line in what(failure))]
     if failure.get("kind") not in SAYS_IT_ALL:
-        lines += [f"  {line}" for line in end_of_log(run, failure)]
+        lines += [f"  {line}" for line in end_of_log(run, failure)] if failure.get("rank") not in seen else []
         lines += [f"  not restarted: {why}" for why in why_given_up(failure, reason)]
     return "\n".join([*lines, f"  what to do: {advice(run, failure)}"])
 
 
 def who(failure: dict[str, Any]) -> str:
-    node = f"node {failure.get('node')} ({failure.get('host')})"
+    node = f"node {failure.get('node')} ({failure.get('host')})" if failure.get("node") is not None else "all ranks"
     who = node if failure.get("rank") is None else f"rank {failure['rank']} on {node}"
-    return f"{who} failed"
+    return f"{who} {'hung' if failure.get('kind') == 'hang' else 'failed'}"
 
 
 def when(run: RunDir, failure: dict[str, Any]) -> str:
@@ -85,4 +86,5 @@ def why_given_up(failure: dict[str, Any], reason: str | None) -> Iterator[str]:
 
 def advice(run: RunDir, failure: dict[str, Any]) -> str:
     text = SIGNALS.get(failure.get("signal") or "") or ADVICE.get(failure.get("kind") or "", ADVICE["error"])
-    return text.format(run=shlex.quote(called(run.path)), rank=failure.get("rank"))
+    stacks = shown_path(run.path / str((failure.get("details") or {}).get("stacks")))
+    return text.format(run=shlex.quote(called(run.path)), rank=failure.get("rank"), stacks=stacks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -91,6 +92,11 @@ class Screen:
         """The newest failure, told once it is known that another attempt follows."""
         if attempt is not None:
             self.follow(attempt)
+
+    @property
+    def seen(self) -> Sequence[int]:
+        """Ranks whose output stands on the terminal, where an error would stand too."""
+        return self.ranks if self.writer.terminal and is_terminal(sys.stderr) else ()
 
     def __call__(self) -> None:
         news = self.ledger.lines()  # read first: what ranks printed before an event is then in their logs

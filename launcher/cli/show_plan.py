@@ -9,15 +9,20 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from launcher.backends import QUEUES
+from launcher.backends.local import usable_cpus
 from launcher.cli.terminal import print_json, shown_path
 from launcher.plan import Batch, Node, Plan, World
+from launcher.references import REFERENCE, referred
 from launcher.rundir import PLACEHOLDER, RunDir
 from launcher.spec import Job
-from launcher.spec.job import REFERENCE
 
 NODES_SHOWN = 8
 SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)(?:_|$)", re.IGNORECASE)
 """Names of what is mostly a secret."""
+NOWHERE = "/run-dir"
+"""In the place of a run directory that does not exist yet."""
+ANEW = "the plan is made anew on the nodes that the queue gives: ranks per node that are auto, cores and addresses with it"
 Row = tuple[str, str]
 
 
@@ -32,14 +37,28 @@ def prepared(run: RunDir, plan: Plan, job: Job, *, as_json: bool) -> None:
     """The commands that would start it, each to be pasted into a shell."""
     for note in notes(job, plan):
         print(f"note: {note}", file=sys.stderr)
-    supervise = shlex.join(map(run.fill, plan.supervisor))
-    torchrun = plain_torchrun(plan, run.fill)
+    commands = dict(starts(run, plan, job))
     if as_json:
-        print_json({"id": run.id, "path": str(run.path), "commands": {"supervise": supervise, "torchrun": torchrun}})
+        print_json({"id": run.id, "path": str(run.path), "commands": commands})
         return
     print(f"{shown_path(run.path)} is prepared, nothing was started. Any of these does:")
-    for command in (f"launch resume {shlex.quote(str(run.path))}", supervise, torchrun):
-        print(f"  {command}")
+    print(f"  launch resume {shlex.quote(str(run.path))}")
+    for name, command in commands.items():
+        _, where, host = name.partition(" on ")
+        print(f"  on {host}: {command}" if where else f"  {command}")
+
+
+def starts(run: RunDir, plan: Plan, job: Job) -> Iterator[Row]:
+    """Where it is to wait in a queue, the line that puts it there: the others need the nodes that the queue gives."""
+    if plan.provisional:
+        yield "sbatch", shlex.join(QUEUES[plan.backend].by_hand(run, job, plan))
+        return
+    yield "supervise", shlex.join(map(run.fill, plan.supervisor))
+    if plan.world.nodes == 1 or plan.rehearsal:
+        yield "torchrun", plain_torchrun(plan, run.fill)
+        return
+    for node in plan.nodes[: plan.world.nodes]:
+        yield f"torchrun on {node.host}", plain_torchrun(plan, run.fill, node.index)
 
 
 def render(plan: Plan, job: Job, *, caller: Mapping[str, str], runs: str) -> str:
@@ -54,10 +73,18 @@ def render(plan: Plan, job: Job, *, caller: Mapping[str, str], runs: str) -> str
         ("", " ".join(plan.files)),
         ("supervisor", shlex.join(plan.supervisor)),
         *nodes(plan, caller),
-        ("or, plain", plain_torchrun(plan)),
+        *(script(plan, job) if plan.provisional else [("or, plain", plain_torchrun(plan))]),
+        *([("note", ANEW)] if plan.provisional else []),
         *(("note", text) for text in notes(job, plan)),
     ]
     return "\n".join([f"{plan.name}: what would run with backend {plan.backend}", "", *labels(rows)])
+
+
+def script(plan: Plan, job: Job) -> Iterator[Row]:
+    """What is handed to the queue, as it stands but for the run directory."""
+    text = QUEUES[plan.backend].script(job, plan, RunDir(NOWHERE)).replace(NOWHERE, PLACEHOLDER)
+    yield from (("script", line) for line in text.rstrip().split("\n"))
+    yield "agents", shlex.join(plan.carrier)
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
@@ -105,6 +132,7 @@ def steps(plan: Batch, job: Job) -> str:
 def nodes(plan: Plan, caller: Mapping[str, str]) -> Iterator[Row]:
     for node in plan.nodes[:NODES_SHOWN]:
         yield f"node {node.index}", where(node)
+        yield from (("", text) for text in bindings(plan, node))
         yield "", shlex.join(node.argv)
         for name, value in {**plan.env, **node.env}.items():
             if caller.get(name) != value:
@@ -118,13 +146,28 @@ def where(node: Node) -> str:
     return f"{node.host}: {counted(node.local_world_size, 'rank')}{cores}"
 
 
+def bindings(plan: Plan, node: Node) -> Iterator[str]:
+    """Which cores each rank is kept to."""
+    if node.binding is not None:
+        yield "; ".join(f"local rank {rank}: {cores(share)}" for rank, share in enumerate(node.binding))
+    elif plan.bind and node.local_world_size > 1:
+        yield "each rank is kept to cores of its own, near its GPU: which ones, the node tells"
+
+
+def cores(share: Sequence[int]) -> str:
+    return f"core {share[0]}" if len(share) == 1 else f"cores {spans(share)}"
+
+
 def notes(job: Job, plan: Plan) -> Iterator[str]:
     """What the user should know before it starts."""
     if plan.rehearsal:
         yield f"a rehearsal: {plan.world.nodes} nodes share this machine, its cores and GPUs divided between them"
+    ranks, here = plan.world.world_size, len(usable_cpus())
+    if plan.backend == "local" and plan.world.device == "cpu" and ranks > here:
+        yield f"{ranks} ranks share {counted(here, 'core')}: fewer are faster (resources.procs_per_node: auto)"
     if job.resources.time is not None and plan.backend != "slurm":
         yield f"resources.time ({job.resources.time}) has no effect here: there is no queue to end the run"
-    missing = sorted({name for value in job.env.values() for name in REFERENCE.findall(value)} - set(os.environ))
+    missing = sorted(referred(job.env.values()) - set(os.environ))
     if missing and plan.backend == "local":
         yield f"env names {', '.join(missing)}, not set here: the ranks would not start"
     for name in (name for name, value in job.env.items() if value and SECRET.search(name) and not REFERENCE.search(value)):
@@ -134,15 +177,18 @@ def notes(job: Job, plan: Plan) -> Iterator[str]:
         )
 
 
-def plain_torchrun(plan: Plan, fill: Callable[[str], str] = str) -> str:
+def plain_torchrun(plan: Plan, fill: Callable[[str], str] = str, index: int = 0) -> str:
     """A line for a shell, with the folder and the environment that the ranks need; `fill` puts in the run directory."""
-    env = {name: quoted(fill(value)) for name, value in {**plan.env, **plan.nodes[0].env}.items()}
-    cwd = Path(plan.entry.cwd)
-    if plan.entry.kind == "script" and Path(plan.entry.target).parent != cwd:  # from where python would not import
+    env = {name: quoted(fill(value)) for name, value in {**plan.env, **plan.nodes[index].env}.items()}
+    cwd = fill(plan.entry.cwd)
+    beside = plan.entry.kind == "script" and Path(plan.entry.target).parent != Path(plan.entry.cwd)
+    if beside:  # from where python would not import
         before = env.get("PYTHONPATH", '"${PYTHONPATH-}"')
-        env["PYTHONPATH"] = f"{before}:{shlex.quote(plan.entry.cwd)}"
-    command = " ".join(["exec env", *(f"{name}={value}" for name, value in env.items()), shlex.join(map(fill, plan.torchrun))])
-    return f"(cd {shlex.quote(plan.entry.cwd)} && {command})"
+        env["PYTHONPATH"] = f"{before}:{shlex.quote(cwd)}"
+    command = " ".join(
+        ["exec env", *(f"{name}={value}" for name, value in env.items()), shlex.join(map(fill, plan.torchrun_on(index)))]
+    )
+    return f"(cd {shlex.quote(cwd)} && {command})"
 
 
 def quoted(value: str) -> str:

@@ -27,25 +27,64 @@ def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json:
             screen.note(note)
         outcome = supervise(run, screen=screen, holding=True)
         screen()
-    say(report(run) + "\n", sys.stderr if outcome.state == "failed" else out)
+    say(report(run, seen=screen.seen) + "\n", sys.stderr if outcome.state == "failed" else out)
     if as_json:
         print_json(status(run))
     return outcome.exit_code
 
 
-def queued(run: RunDir, job: Job, plan: Plan, *, as_json: bool) -> int:
-    """Into the queue. Raises BackendError."""
+def submitted(run: RunDir, job: Job, plan: Plan, other: RunDir | None = None) -> str:
+    """Puts a run that the caller holds into the queue, behind the jobs of the run `other`. Raises BackendError."""
     from launcher import backends
+
+    return backends.QUEUES[plan.backend].submit(run, job, plan, after=jobs_of(other) if other else ())
+
+
+def queued(run: RunDir, job: Job, plan: Plan, number: str, *, follow: bool, ranks: str | None, as_json: bool) -> int:
+    """Tells of a run that was submitted; with `follow` it stays and shows the run, whose job has to be free to hold it."""
+    from launcher.cli.show_plan import notes
     from launcher.runs import status
 
-    number = backends.QUEUES[plan.backend].submit(run, job, plan)
+    for note in notes(job, plan):
+        say(f"note: {note}\n", sys.stderr)
+    if follow:
+        return followed(run, number, ranks=ranks, as_json=as_json)
     if as_json:
         print_json(status(run))
         return 0
     name = called(run.path)
     print(f"{run.id} is in the queue as job {number}")
-    print(f"  launch logs {name} --follow\n  launch status {name}\n  launch cancel {name}")
+    print(f"  launch logs {name} --follow\n  launch status {name}\n  launch stop {name}")
     return 0
+
+
+def jobs_of(run: RunDir) -> list[str]:
+    """Those in the queue that have it now or go on with it."""
+    from launcher.events import LIVE
+    from launcher.standing import standing
+
+    summary = standing(run)
+    alive = summary.state == "queued" or summary.state in LIVE
+    return [job for job in (summary.job, summary.successor) if job is not None] if alive else []
+
+
+def followed(run: RunDir, number: str, *, ranks: str | None, as_json: bool) -> int:
+    """Shows a queued run until it has ended; its exit code. Ctrl-C leaves the job where it is."""
+    from launcher.cli.reading_logs import exit_code, follow_run
+    from launcher.plan import read_plan
+    from launcher.runs import status
+
+    name = called(run.path)
+    out = sys.stderr if as_json else sys.stdout
+    say(f"{run.id} is in the queue as job {number}. Ctrl-C leaves it there\n", out)
+    try:
+        follow_run(run, lambda: parse_ranks(ranks, read_plan(run).world.world_size), out)
+    except KeyboardInterrupt:
+        say(f"\njob {number} goes on without you: launch logs {name} --follow, launch stop {name}\n", out)
+        return 0
+    if as_json:
+        print_json(status(run))
+    return exit_code(run)
 
 
 def background(run: RunDir, job: Job, plan: Plan, *, as_json: bool, lock: int) -> int:

@@ -18,12 +18,12 @@ def command(run: str, runs: str | None, as_json: bool) -> None:
     """
     from datetime import datetime
 
-    from launcher.cli.ending import facts
+    from launcher.cli.ending import facts, kept
     from launcher.cli.root_cause import root_cause
     from launcher.cli.terminal import labelled, moment, print_json
-    from launcher.events import summarize
     from launcher.rundir import read_json
     from launcher.runs import find_run, last_news, runs_folder, status
+    from launcher.standing import standing
 
     found = find_run(run, runs_folder(runs))
     data = status(found)
@@ -32,16 +32,16 @@ def command(run: str, runs: str | None, as_json: bool) -> None:
         return
     if data["state"] == "failed" and (failure := read_json(found.failure)):
         print(root_cause(found, failure, data["reason"]))
-    shown = ("id", "name", "state", "reason", "step", "attempts", "backend", "ettr", "began")
+    shown = ("id", "name", "state", "reason", "step", "attempts", "backend", "job", "ettr", "began")
     if data["state"] == "failed":
         data["reason"] = None  # told above
     if data["ettr"] is not None:
-        data["ettr"] = f"{data['ettr']} (share of the time since it began whose training was kept)"
+        data["ettr"] = kept(data["ettr"], data["time_lost"])
     if data["began"] is not None:
         data["began"] = moment(datetime.fromisoformat(data["began"]))
     rows = [(key, str(data[key])) for key in shown if data[key] is not None]
     total = ((read_json(found.plan) or {}).get("batch") or {}).get("steps")
     rows = [(key, f"{text} of {total}" if key == "step" and total else text) for key, text in rows]
     rows += [("last news", moment(news))] if (news := last_news(found)) else []
-    rows += [row for row in facts(found, summarize(found)) if row[0] != "steps"]
+    rows += [row for row in facts(found, standing(found)) if row[0] != "steps"]
     print("\n".join(labelled(rows)))

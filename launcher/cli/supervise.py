@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -8,12 +9,16 @@ import click
 
 from launcher.errors import UsageError
 
+SUCCESSOR_WAITS_S = 60.0
+
 
 @click.command("supervise", hidden=True)
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--lock", type=int, hidden=True)
 def command(run_dir: Path, lock: int | None) -> int:
     """Drive a prepared run to its end: what --detach starts, and what a batch script holds."""
+    from launcher.backends.slurm import is_batch_script
+    from launcher.backends.slurm.successor import FOLLOWS
     from launcher.cli.ending import report
     from launcher.cli.screen import Screen
     from launcher.cli.terminal import is_terminal, say
@@ -25,7 +30,9 @@ def command(run_dir: Path, lock: int | None) -> int:
         raise UsageError(f"{run_dir} is not a run directory: it holds no job.yaml")
     run = RunDir(run_dir)
     ranks = (0,) if is_terminal(sys.stdout) else ()
-    with locked(run, inherited=lock), closing(Screen(run, ranks, sys.stdout)) as screen:
+    # The job before this one may still be ending, and who submitted it still be writing.
+    patience_s = SUCCESSOR_WAITS_S if FOLLOWS in os.environ or is_batch_script() else 0.25
+    with locked(run, inherited=lock, patience_s=patience_s), closing(Screen(run, ranks, sys.stdout)) as screen:
         outcome = supervise(run, screen=screen, holding=True)
         screen()
     say(report(run) + "\n", sys.stdout)

@@ -14,6 +14,7 @@ from launcher.load.merge import merge
 from launcher.load.nodes import Node, Source
 from launcher.load.overrides import FLAGS as FLAGS
 from launcher.load.overrides import overlay
+from launcher.load.profile import over_profile
 from launcher.load.reading import decoded, read_source
 from launcher.load.validate import validated
 from launcher.spec import Job
@@ -30,7 +31,7 @@ def load_job(
 
     `workdir`: where relative paths start if the file does not say (default: the current folder). Raises SpecError.
     """
-    return job_of(read_source(path), overrides, flags or {}, workdir)
+    return resolved(read_source(path), overrides, flags or {}, workdir)[0]
 
 
 def parse_job(
@@ -42,7 +43,7 @@ def parse_job(
     workdir: str | None = None,
 ) -> Job:
     """The job of a text; `source` is the file name that errors show and that `extends` is relative to. Raises SpecError."""
-    return job_of(decoded(source, text.encode("utf-8", "surrogatepass")), overrides, flags or {}, workdir)
+    return resolved(decoded(source, text.encode("utf-8", "surrogatepass")), overrides, flags or {}, workdir)[0]
 
 
 def dump_job(job: Job) -> str:
@@ -59,10 +60,6 @@ def differences(old: Job, new: Job) -> list[tuple[str, Any, Any]]:
     return differing(old, new)
 
 
-def job_of(source: Source, overrides: Sequence[str], flags: Mapping[str, object], workdir: str | None) -> Job:
-    return resolved(source, overrides, flags, workdir)[0]
-
-
 def resolved(source: Source, overrides: Sequence[str], flags: Mapping[str, object], workdir: str | None) -> tuple[Job, Node]:
     """The job, and the tree of what was written, whose values know their places. Raises SpecError."""
     chain = Chain()
@@ -72,6 +69,7 @@ def resolved(source: Source, overrides: Sequence[str], flags: Mapping[str, objec
     if chain.incomplete:
         raise SpecError(sorted(chain.problems, key=reading_order))
     tree = tree if over is None else merge(tree, over)
+    tree = over_profile(tree, chain.problems)
     defaults = {"name": name_of(source.name), "workdir": ""}
     job, problems = validated(tree, defaults, folder=Path.cwd() / (workdir or ""))
     if chain.problems or problems or job is None:

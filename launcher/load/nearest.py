@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from launcher.errors import LONGEST_GUESSED, did_you_mean, near
 from launcher.load.nodes import Path
 from launcher.spec.fields import ROOT, Spot
 
-LONGEST_GUESSED = 64
-"""Characters; no name is longer, and comparing costs their square."""
 ELSEWHERE = {
     "gpus": "resources.procs_per_node", "nproc_per_node": "resources.procs_per_node",
     "gpus_per_node": "resources.procs_per_node", "devices": "resources.procs_per_node",
@@ -37,18 +35,6 @@ ELSEWHERE = {
 OTHER_PARALLELISM = {"fsdp", "deepspeed", "tensor_parallel", "pipeline_parallel", "zero", "megatron"}
 
 
-def near(word: str, known: Iterable[str]) -> str | None:
-    if len(word) > LONGEST_GUESSED:
-        return None
-    names = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), names, n=1)
-    return names[close[0]] if close else None
-
-
-def did_you_mean(name: str | None) -> str:
-    return f" Did you mean '{name}'?" if name else ""
-
-
 def unknown_key(key: str, parent: Path, accepted: list[str]) -> str:
     """What is wrong with a key that does not exist, and what was probably meant."""
     if parent == ("train",) and key in OTHER_PARALLELISM:
@@ -57,13 +43,12 @@ def unknown_key(key: str, parent: Path, accepted: list[str]) -> str:
             "A script of your own may use it: start that with run: {script: ...} in place of train:"
         )
     shown = f"unknown key '{key}'" if len(key) <= LONGEST_GUESSED else f"unknown key of {len(key):,} characters"
-    close = near(key, accepted)
-    if close:
-        return f"{shown}. Did you mean '{close}'?"
+    if close := near(key, accepted):
+        return f"{shown}.{did_you_mean(close)}"
     here = ".".join(map(str, parent))
     for place in elsewhere(key):
         above, _, name = place.rpartition(".")
-        return f"{shown}. Did you mean '{name}'?" if above == here else f"{shown} here. Did you mean {place}?"
+        return f"{shown}.{did_you_mean(name)}" if above == here else f"{shown} here. Did you mean {place}?"
     return f"{shown}. Accepted here: {', '.join(accepted)}" if accepted else f"{shown}: nothing is accepted here"
 
 

@@ -13,7 +13,8 @@ from launcher.load.dump import given
 from launcher.load.nodes import Node, Place
 from launcher.load.reading import read_source
 from launcher.load.wording import spot_at, target_at
-from launcher.spec.docs import DERIVED, doc_of
+from launcher.spec.docs import derived
+from launcher.spec.docstrings import doc_of
 
 SHORTHANDS = ("target", "monitor")
 """What a bare name stands for: `loss: mse` is `{target: mse}`."""
@@ -69,7 +70,5 @@ def reasons(keys: tuple[str, ...], tree: Node) -> Iterator[str]:
         return
     if spot.owner is None:
         yield f"{target_at(keys[:-1], tree)}'s own"
-    elif (spot.owner.__name__, spot.name) in DERIVED:
-        yield DERIVED[spot.owner.__name__, spot.name]
     else:
-        yield doc_of(spot).rstrip(".")
+        yield derived(spot) or doc_of(spot).rstrip(".")

@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from launcher.errors import Problem, SpecError
+from launcher.errors import Problem, SpecError, did_you_mean, near
 from launcher.load.nodes import Place, Source
 
 LARGEST_FILE = 1_000_000
@@ -39,10 +39,8 @@ def nearest_file(path: Path) -> str:
         present = [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")]
     except OSError:
         return f" (nor the folder {path.parent})"
-    import difflib
-
-    near = difflib.get_close_matches(path.name, present, n=1) or [name for name in present if Path(name).stem == path.name]
-    return f". Did you mean '{path.parent / near[0]}'?" if near else ""
+    close = near(path.name, present) or next((name for name in present if Path(name).stem == path.name), None)
+    return f".{did_you_mean(str(path.parent / close))}" if close else ""
 
 
 def decoded(name: str, data: bytes) -> Source:

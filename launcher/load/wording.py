@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from launcher.errors import Problem
-from launcher.load.nearest import did_you_mean, near, unknown_key
+from launcher.errors import Problem, did_you_mean, near
+from launcher.load.nearest import unknown_key
 from launcher.load.nodes import Node, Path, Place
 from launcher.load.scalars import resolve
 from launcher.spec.base import shown

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-Location = tuple[str | int, ...]
+T = TypeVar("T")
 
 
 class Frozen(BaseModel):
     # Built when first used, and then only what a job holds: building each part as it is defined takes twice as long.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+
+
+class Agreeing(Frozen):
+    """Whose fields can disagree with each other."""
+
+    @staticmethod
+    def disagreements(given: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+        """In what was given, which may be wrong otherwise too."""
+        raise NotImplementedError
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def check(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        return validate_all(cls.__name__, given, handler, cls.disagreements(given) if isinstance(given, Mapping) else ())
 
 
 @dataclass(frozen=True)
@@ -58,7 +80,7 @@ def wrong(message: str, *location: str | int, given: object = None) -> InitError
     return {"type": PydanticCustomError("disagreement", "{message}", {"message": message}), "loc": location, "input": given}
 
 
-def validate_all(title: str, given: Any, validate: Callable[[Any], Any], found: Iterable[InitErrorDetails]) -> Any:
+def validate_all(title: str, given: Any, validate: Callable[[Any], T], found: Iterable[InitErrorDetails]) -> T:
     """What `validate` makes of `given`. Raises ValidationError with its errors and those `found` beside it.
 
     A check between fields therefore looks at what was given: pydantic's own "after" checks stay silent while

@@ -1,23 +1,12 @@
-"""What the job's types say about themselves: `launch explain`.
-
-A field's doc is the string under it in the source, read when somebody asks: nothing of this costs a start.
-"""
+"""What the job's types say about themselves: `launch explain`."""
 
 from __future__ import annotations
 
-import ast
-import inspect
-import sys
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
-
-from launcher.errors import UsageError
+from launcher.errors import UsageError, did_you_mean, near
 from launcher.spec.catalogue import CATALOGUE, REQUIRED, Entry
+from launcher.spec.docstrings import doc_of
 from launcher.spec.example import entry_example, example_of, nested, sample, written
 from launcher.spec.fields import ROOT, Spot, arguments_of, in_words
 from launcher.spec.own import OWN
@@ -158,13 +147,16 @@ def built_in(entry: Entry) -> BuiltIn:
 
 def default_in_words(spot: Spot) -> str | None:
     """None where it must be given."""
-    if spot.owner is not None and (spot.owner.__name__, spot.name) in DERIVED:
-        return DERIVED[spot.owner.__name__, spot.name]
-    if spot.default is REQUIRED:
-        return None
+    if (told := derived(spot)) is not None or spot.default is REQUIRED:
+        return told
     if spot.model is not None and spot.default == {}:
         return "that of each key"
     return "none" if spot.default is None else written(spot.default)
+
+
+def derived(spot: Spot) -> str | None:
+    """What a default comes from that is no constant in its model."""
+    return DERIVED.get((spot.owner.__name__, spot.name)) if spot.owner else None
 
 
 def inner(spot: Spot) -> dict[str, Spot]:
@@ -197,71 +189,9 @@ def places_of(name: str, spot: Spot = ROOT, above: str = "") -> list[str]:
 
 
 def no_such(key: str, above: str, known: list[str], elsewhere: list[str] | None = None) -> str:
-    import difflib
-
     where = f"under {above}" if above else "in a job"
     if elsewhere:
         return f"there is no '{key}' {where}. Did you mean {' or '.join(elsewhere)}?"
-    close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f"there is no '{key}' {where}. Did you mean '{close[0]}'?"
+    if close := near(key, known):
+        return f"there is no '{key}' {where}.{did_you_mean(close)}"
     return f"there is no '{key}' {where}. There is: {', '.join(known) or 'nothing'}"
-
-
-def doc_of(spot: Spot) -> str:
-    if spot.owner is not None:
-        return field_docs(spot.owner).get(spot.name, "")
-    return inspect.cleandoc(spot.model.__doc__ or "") if spot.model else ""
-
-
-@cache
-def field_docs(model: type[BaseModel]) -> dict[str, str]:
-    """The strings under a model's fields, those of its bases included."""
-    docs: dict[str, str] = {}
-    for owner in reversed(model.__mro__):
-        if issubclass(owner, BaseModel) and owner is not BaseModel:
-            docs |= strings_under_fields(owner)
-    return docs
-
-
-def strings_under_fields(model: type[Any]) -> dict[str, str]:
-    file = sys.modules[model.__module__].__file__
-    body = class_bodies(Path(str(file))).get(model.__name__, [])
-    return {
-        field.target.id: inspect.cleandoc(doc.value.value)
-        for field, doc in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str)
-    }
-
-
-@cache
-def class_bodies(file: Path) -> dict[str, list[ast.stmt]]:
-    tree = ast.parse(file.read_text())
-    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
-
-
-def render(explanation: Explanation) -> str:
-    """As plain text, without a final newline."""
-    lines = [explanation.path or "a job", f"  {explanation.doc}", "", f"  accepts   {explanation.accepts}"]
-    if explanation.default is not None:
-        lines.append(f"  default   {explanation.default}")
-    if explanation.example:
-        lines.append(f"  example   {explanation.example}")
-    if explanation.own:
-        lines.append(f"  your own  {{target: pkg.mod:thing, ...arguments}}: {explanation.own}")
-    if explanation.keys:
-        lines += ["", "Keys", *(f"  {line}" for line in table(explanation.keys))]
-    for each in explanation.built_in:
-        lines += ["", f"{each.name}: {each.doc}", *(f"  {line}" for line in table(each.arguments))]
-    return "\n".join(lines)
-
-
-def table(keys: tuple[Key, ...]) -> list[str]:
-    width = max((len(key.name) for key in keys), default=0)
-    lines = []
-    for key in keys:
-        default = "must be given" if key.default is None else f"default {key.default}"
-        lines.append(f"{key.name:{width}}  {key.accepts}; {default}")
-        lines += [" " * (width + 2) + key.doc] if key.doc else []
-    return lines

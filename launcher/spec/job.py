@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 from pydantic_core import InitErrorDetails
 
-from launcher.spec.base import SECTION, Frozen, Said, Text, validate_all, wrong
+from launcher.references import REFERENCE, VARIABLE
+from launcher.spec.base import SECTION, Agreeing, Said, Text, wrong
 from launcher.spec.checkpoint import Checkpoint
 from launcher.spec.environment import Environment
 from launcher.spec.log import Log
@@ -17,12 +18,9 @@ from launcher.spec.retry import Retry
 from launcher.spec.run import Run
 from launcher.spec.train import Train
 
-ENVIRONMENT_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-REFERENCE = re.compile(r"\$\{env:(" + ENVIRONMENT_NAME + r")\}")
-
 
 def environment_name(name: str) -> str:
-    if not re.fullmatch(ENVIRONMENT_NAME, name):
+    if not re.fullmatch(VARIABLE, name):
         raise ValueError("an environment variable's name is letters, digits and _, and begins with no digit")
     return name
 
@@ -37,7 +35,7 @@ EnvironmentName = Annotated[str, AfterValidator(environment_name)]
 EnvironmentValue = Annotated[Text, AfterValidator(environment_value)]
 
 
-class Job(Frozen):
+class Job(Agreeing):
     """What the user wrote, typed, with every default filled in."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$"), Said("1 to 64 letters, digits, '.', '_' or '-'", "my-job")]
@@ -63,19 +61,13 @@ class Job(Frozen):
     retry: Annotated[Retry, SECTION] = Field(default={}, validate_default=True)
     """What happens after a failure."""
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def check(cls, given: Any, handler: Callable[[Any], Job]) -> Job:
-        found = disagreements(given) if isinstance(given, Mapping) else ()
-        return validate_all("Job", given, handler, found)  # type: ignore[no-any-return]  # what the handler returns
-
-
-def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-    both = [name for name in ("train", "run") if given.get(name) is not None]
-    if len(both) != 1:
-        found = "both" if both else "neither"
-        yield wrong(f"give exactly one of train (the built-in worker) and run (a program of your own); found {found}")
-    best = monitored(given.get("checkpoint"))
-    keys = logged_keys(given.get("train"))
-    if best is not None and keys and best not in keys:
-        yield wrong(f"'{best}' is not logged while this job trains; it logs {', '.join(keys)}", "checkpoint", "keep_best")
+    @staticmethod
+    def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        both = [name for name in ("train", "run") if given.get(name) is not None]
+        if len(both) != 1:
+            found = "both" if both else "neither"
+            yield wrong(f"give exactly one of train (the built-in worker) and run (a program of your own); found {found}")
+        best = monitored(given.get("checkpoint"))
+        keys = logged_keys(given.get("train"))
+        if best is not None and keys and best not in keys:
+            yield wrong(f"'{best}' is not logged while this job trains; it logs {', '.join(keys)}", "checkpoint", "keep_best")

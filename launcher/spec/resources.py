@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from launcher.spec.base import SECTION, Frozen, Said
+from launcher.spec.hosts import host_entry
 from launcher.spec.slurm import Slurm
 from launcher.spec.values import Duration
 
@@ -43,7 +44,12 @@ class Resources(Frozen):
     spares: Annotated[int, Field(ge=0, le=1000)] = 0
     """Extra nodes kept idle: one of them takes the place of a node that is lost."""
     hosts: (
-        Annotated[list[str], Said("a list of [user@]host[:slots], or the path of a host file", "[gpu1, gpu2]")] | str | None
+        Annotated[
+            list[Annotated[str, AfterValidator(host_entry)]],
+            Said("a list of [user@]host[:slots], or the path of a host file", "[gpu1, gpu2]"),
+        ]
+        | str
+        | None
     ) = None
     """Machines to reach by ssh: a list of [user@]host[:slots], or a file with one of them in each line."""
     slurm: Annotated[Slurm, SECTION] = Field(default={}, validate_default=True)

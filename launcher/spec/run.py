@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic_core import InitErrorDetails
 
-from launcher.spec.base import Frozen, Said, Text, validate_all, wrong
+from launcher.spec.base import Agreeing, Said, Text, wrong
 from launcher.spec.values import Duration
 
 PROGRAMS = ("script", "module", "program")
 
 
-class Run(Frozen):
+class Run(Agreeing):
     """A program of the user's own, started as torchrun would start it."""
 
     script: Annotated[str, Field(min_length=1), Said("the path of a Python file", "train.py")] | None = None
@@ -26,15 +26,9 @@ class Run(Frozen):
     stop_grace: Duration = Duration("30s")
     """How long a rank may take after SIGTERM before SIGKILL."""
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def check(cls, given: Any, handler: Callable[[Any], Run]) -> Run:
-        found = disagreements(given) if isinstance(given, Mapping) else ()
-        return validate_all("Run", given, handler, found)  # type: ignore[no-any-return]  # what the handler returns
-
-
-def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-    named = [name for name in PROGRAMS if given.get(name) is not None]
-    if len(named) != 1:
-        found = " and ".join(named) or "none of them"
-        yield wrong(f"give exactly one of script, module and program; found {found}")
+    @staticmethod
+    def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        named = [name for name in PROGRAMS if given.get(name) is not None]
+        if len(named) != 1:
+            found = " and ".join(named) or "none of them"
+            yield wrong(f"give exactly one of script, module and program; found {found}")

@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from launcher.spec.catalogue import REQUIRED
-from launcher.spec.docs import doc_of
+from launcher.spec.docs import EXTENDS, derived
+from launcher.spec.docstrings import doc_of
 from launcher.spec.fields import ROOT, Spot
 from launcher.spec.job import Job
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-EXTENDS = {
-    "description": "Files that this one lies over, relative to it, in order: mappings merge, all else is replaced.",
-    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-}
 SHORT_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("Log", "wandb"): {"type": "boolean"},
     ("Checkpoint", "keep_best"): {"type": "string"},
 }
 """(model, field) -> what may be written in place of the mapping."""
-FROM_OUTSIDE = {"name", "workdir"}
-"""The file's stem and the caller's folder stand in for them."""
 
 
 def json_schema() -> dict[str, Any]:
@@ -33,7 +28,8 @@ def json_schema() -> dict[str, Any]:
     describe(schema, definitions)
     for section in ("env", "environment", "resources", "checkpoint", "log", "retry"):
         schema["properties"][section] = or_null(schema["properties"][section])
-    schema["properties"]["extends"] = EXTENDS
+    paths = [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+    schema["properties"]["extends"] = {"description": EXTENDS.doc, "anyOf": paths}
     ends = {"oneOf": [{"required": ["train"]}, {"required": ["run"]}]}
     return {
         "$schema": DIALECT,
@@ -78,7 +74,7 @@ def demands(spot: Spot) -> dict[str, Any]:
     if spot.of is not None:
         return {"required": ["target"]}
     fields = spot.fields() if spot.model else {}
-    needed = [name for name, field in fields.items() if field.default is REQUIRED and name not in FROM_OUTSIDE]
+    needed = [name for name, field in fields.items() if field.default is REQUIRED and not derived(field)]
     below = {name: inner for name, field in fields.items() if (inner := demands(field))}
     item = spot.child(0) if spot.model is None else None
     inside = {"items": inner} if item and (inner := demands(item)) else {}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -30,6 +30,8 @@ class Slurm(Frozen):
     """--qos"""
     gpus_per_node: Annotated[int, Field(ge=0, le=1024)] | None = None
     """GPUs of each node; also how many ranks a node has, where that is not said."""
+    gpu_option: Literal["gpus-per-node", "gres"] = "gpus-per-node"
+    """How this site wants GPUs asked for: --gpus-per-node=4, or --gres=gpu:4."""
     cpus_per_proc: Annotated[int, Field(ge=1, le=4096)] | None = None
     """CPU cores of each rank."""
     mem: Size | None = None

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 from pydantic_core import InitErrorDetails
 
-from launcher.spec.base import Frozen, Said, validate_all, wrong
+from launcher.spec.base import Agreeing, Frozen, Said, wrong
 from launcher.spec.data import Data
 from launcher.spec.monitor import metric_key, target_name
 from launcher.spec.target import Of, Target
@@ -34,7 +34,7 @@ class ScheduleTarget(Target):
     """The rate rises linearly from 0 over this length, in front of the schedule."""
 
 
-class Train(Frozen):
+class Train(Agreeing):
     """The built-in worker: a training declared, not programmed."""
 
     model: Annotated[Target, Of("model")]
@@ -68,20 +68,14 @@ class Train(Frozen):
     timeout: Duration = Duration("10m")
     """How long a collective may wait for the other ranks."""
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def check(cls, given: Any, handler: Callable[[Any], Train]) -> Train:
-        found = disagreements(given) if isinstance(given, Mapping) else ()
-        return validate_all("Train", given, handler, found)  # type: ignore[no-any-return]  # what the handler returns
-
-
-def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-    ends = [name for name in ("epochs", "max_steps") if given.get(name) is not None]
-    if len(ends) != 1:
-        yield wrong(f"give exactly one of epochs and max_steps; found {'both' if ends else 'neither'}")
-    metrics = given.get("metrics")
-    names = [target_name(metric) for metric in metrics] if isinstance(metrics, list) else []
-    keys = [metric_key(name) for name in names if name]
-    for number, key in enumerate(keys):
-        if key in keys[:number]:
-            yield wrong(f"two metrics would be logged as '{key}'", "metrics", number)
+    @staticmethod
+    def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        ends = [name for name in ("epochs", "max_steps") if given.get(name) is not None]
+        if len(ends) != 1:
+            yield wrong(f"give exactly one of epochs and max_steps; found {'both' if ends else 'neither'}")
+        metrics = given.get("metrics")
+        names = [target_name(metric) for metric in metrics] if isinstance(metrics, list) else []
+        keys = [metric_key(name) for name in names if name]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                yield wrong(f"two metrics would be logged as '{key}'", "metrics", number)

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from launcher.events import State
 from launcher.rundir import RunDir, read_json, write_json
 
-Kind = Literal["error", "spec", "environment", "oom", "nan", "signal", "exit", "agent"]
+Kind = Literal["error", "spec", "environment", "oom", "nan", "signal", "exit", "agent", "hang"]
 
 TAIL_LINES = 20
 TAIL_BYTES = 16_384
@@ -53,9 +54,8 @@ class Failure:
 
     def sentence(self) -> str:
         """For the ledger and the terminal: who, what, where."""
-        who = (
-            f"rank {self.rank} on node {self.node} ({self.host})" if self.rank is not None else f"node {self.node} ({self.host})"
-        )
+        node = f"node {self.node} ({self.host})"
+        who = f"rank {self.rank} on {node}" if self.rank is not None else node if self.node is not None else "all ranks"
         at = f" at step {self.step}" if self.step is not None else ""
         return f"{who}{at}: {self.what().rstrip('.')}"
 
@@ -71,14 +71,19 @@ class Failure:
         return f"exited with code {self.exit_code}"
 
 
-def root_cause(run: RunDir, attempt: int, exits: Sequence[Mapping[str, Any]], hosts: Mapping[int, str]) -> Failure:
-    """The failure to blame, of ranks that ended by themselves with something other than success.
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended (CONTRACTS: Ends)."""
 
-    `exits` are the agents' `exited` messages in the order in which they came; `hosts` gives each agent's host.
-    """
-    failures = [failure_of(run, attempt, message, hosts) for message in exits]
-    originals = [failure for failure in failures if not echoes(failure)]
-    return (originals or failures)[0]
+    state: State
+    exit_code: int
+    reason: str | None = None
+    failure: Failure | None = None
+
+
+def root_cause(failures: Sequence[Failure]) -> Failure:
+    """The one to blame, of ranks that ended by themselves with something other than success, in the order in which they did."""
+    return next((failure for failure in failures if not echoes(failure)), failures[0])
 
 
 def failure_of(run: RunDir, attempt: int, message: Mapping[str, Any], hosts: Mapping[int, str]) -> Failure:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from launcher.supervisor.cause import Failure
 
@@ -34,15 +35,22 @@ class Decision:
     exit_code: int = 1
 
 
-def decide(failure: Failure, budget: Budget, *, engine: str, age_s: float, progress: int, builtin: bool) -> Decision:
-    """`age_s`: how long the attempt's ranks lived. `progress`: the newest checkpoint's step, or a script's own last step."""
+def decide(
+    failure: Failure, budget: Budget, *, engine: str, age_s: float, progress: int, builtin: bool, elsewhere: bool = False
+) -> Decision:
+    """`age_s`: how long the attempt's ranks lived. `progress`: the newest checkpoint's step, or a script's own last step.
+
+    `elsewhere`: only one of several nodes failed, and there is another one to try instead.
+    """
     if failure.kind == "spec":
         return Decision(action="give up", reason="the job itself is wrong: another attempt would end the same", exit_code=2)
+    if elsewhere and not like_last(failure, budget):
+        return restart_within(budget, progress)
     if failure.kind == "environment":
         return Decision(action="give up", reason="the environment is wrong: another attempt would end the same", exit_code=3)
     if failure.kind == "nan":
         return Decision(action="give up", reason="the loss is not finite, and the same steps would give the same loss")
-    if engine == "torchrun" and failure.kind != "agent":
+    if engine == "torchrun" and failure.kind not in ("agent", "hang"):
         return Decision(action="give up", reason="restarts are torchrun's own, and it gave up")
     if failure.kind == "oom" and failure.details and failure.details.get("micro_batch_size"):
         size = failure.details["micro_batch_size"]
@@ -53,10 +61,20 @@ def decide(failure: Failure, budget: Budget, *, engine: str, age_s: float, progr
         return Decision(
             action="give up", reason=f"the same error at the same step ({failure.step}) twice, with no progress between"
         )
+    return restart_within(budget, progress)
+
+
+def restart_within(budget: Budget, progress: int) -> Decision:
     used = 0 if progress > budget.progress else budget.used
     if used >= budget.allowed:
         return Decision(action="give up", reason=f"all {budget.allowed} restarts since the last progress are used up")
     return Decision(action="restart", reason=f"restart {used + 1} of {budget.allowed} since the last progress")
+
+
+def like_last(failure: Failure, budget: Budget) -> bool:
+    """The same on another node: then it is not the node."""
+    last = budget.last
+    return last is not None and failure.users_error and (failure.kind, failure.exception) == (last.kind, last.exception)
 
 
 def took_first_step(failure: Failure, age_s: float, *, builtin: bool) -> bool:
@@ -79,3 +97,24 @@ def repeats(failure: Failure, budget: Budget, progress: int) -> bool:
         and failure.step is not None
         and (failure.step, failure.exception, failure.where) == (last.step, last.exception, last.where)
     )
+
+
+def carried(entries: Sequence[Mapping[str, Any]], *, allowed: int, progress: int) -> Budget:
+    """What an earlier job of the run has used up since the last checkpoint, or since the user began or resumed it."""
+    used = 0
+    for entry in reversed(entries):
+        if entry["event"] in ("checkpoint", "prepared") or (entry["event"] == "queued" and entry.get("after") is None):
+            break
+        used += entry["event"] == "failure" and entry.get("counts", True)
+    return Budget(allowed=allowed, used=used, progress=progress)
+
+
+def jobs_without_progress(entries: Sequence[Mapping[str, Any]]) -> int:
+    """Queue jobs in a row, the newest one included, that began and left no new checkpoint."""
+    jobs: set[str] = set()
+    for entry in reversed(entries):
+        if entry["event"] in ("checkpoint", "prepared") or (entry["event"] == "queued" and entry.get("after") is None):
+            break
+        if entry["event"] == "supervising" and entry.get("job"):
+            jobs.add(entry["job"])
+    return len(jobs)

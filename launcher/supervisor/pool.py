@@ -7,6 +7,7 @@ import selectors
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, cast
@@ -22,6 +23,8 @@ READ_BYTES = 1 << 16
 MAX_LINE_BYTES = 1 << 16
 """A line longer than this is not a message: some library wrote into the stream."""
 LOOK_AGAIN_S = 0.003
+LOOKS_PER_PING = 8
+"""How often between two pings silence is looked for: at every message it would cost more than all the rest."""
 SILENCE = 0.75
 """An agent ends itself after this share of `lost_after` without a word, so that two attempts never overlap."""
 MOST_ADDRESSED = 64
@@ -36,21 +39,42 @@ Why = Literal["ended", "silent"]
 class Carrier:
     """A process whose two streams are those of one agent (a child, ssh) or of several (srun, which hands its input to all)."""
 
-    def __init__(self, process: subprocess.Popen[bytes], nodes: Sequence[Node]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], nodes: Sequence[Node], *, remote: bool = False) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.process = process
+        self.remote = remote
+        """A connection: that it has ended does not tell that the agent has."""
         self.stdin, self.stdout = process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(self.stdin, False)
         os.set_blocking(self.stdout, False)
         self.agents = {node.index: Agent(node, self) for node in nodes}
         """Those that are not lost."""
         self.pending = b""
+        self.unsent: deque[tuple[bytes, bool]] = deque()
+        """What the pipe did not take at once, and whether it is a ping: the orders of a thousand nodes fill a pipe many times."""
 
     def send(self, message: ToAgent) -> None:
         """Agents that cannot be written to are found lost by their silence; nothing is raised here."""
-        with suppress(BrokenPipeError, BlockingIOError):
-            os.write(self.stdin, encode(message))
+        self.unsent.append((encode(message), message["kind"] == "ping"))
+        if len(self.unsent) == 1:
+            self.flush()
+
+    def flush(self) -> None:
+        """As much as the pipe takes: a message is shorter than what it takes whole or not at all (4,096 bytes)."""
+        try:
+            while self.unsent:
+                os.write(self.stdin, self.unsent[0][0])
+                self.unsent.popleft()
+        except BlockingIOError:
+            return
+        except OSError:  # the other end is gone
+            self.unsent.clear()
+
+    def forget_pings(self) -> None:
+        """A late ping would keep alive an agent that should have ended itself by now."""
+        if self.unsent:
+            self.unsent = deque(each for each in self.unsent if not each[1])
 
     def read(self) -> Iterator[dict[str, Any]]:
         """The whole messages that have come. Raises EOFError where the stream has ended."""
@@ -87,6 +111,7 @@ class Agent:
         self.carrier = carrier
         self.heard = time.monotonic()
         self.greeted = False
+        self.facts: dict[str, Any] | None = None
 
     @property
     def id(self) -> int:
@@ -106,6 +131,7 @@ class Leaving(NamedTuple):
     why: Why
     text: str
     until: float
+    fenced: float
 
 
 class Pool:
@@ -116,10 +142,10 @@ class Pool:
         self.lost_after_s = lost_after_s
         self.ping_s = min(PING_S, lost_after_s / 8)
         self.agents: dict[int, Agent] = {}
-        self.carriers: list[Carrier] = []
-        self.leaving: list[Leaving] = []
+        self.carriers: dict[Carrier, None] = {}
+        self.leaving: dict[int, Leaving] = {}
         self.selector = selectors.DefaultSelector()
-        self.pinged = 0.0
+        self.pinged = self.looked = 0.0
         if wake is not None:
             self.selector.register(wake, selectors.EVENT_READ, None)
 
@@ -140,29 +166,34 @@ class Pool:
 
     def __contains__(self, agent_id: int) -> bool:
         """Whether anything of it may still be there."""
-        return agent_id in self.agents or any(each.agent.id == agent_id for each in self.leaving)
+        return agent_id in self.agents or agent_id in self.leaving
 
     def start(self, plan: Plan, nodes: Sequence[Node]) -> None:
         """An agent on each of these nodes. Raises BackendError."""
         for process, carried in self.backend.start_agents(plan, nodes):
-            carrier = Carrier(process, carried)
-            self.carriers.append(carrier)
+            carrier = Carrier(process, carried, remote=plan.backend == "hosts")
+            self.carriers[carrier] = None
             self.agents |= carrier.agents
             self.selector.register(carrier.stdout, selectors.EVENT_READ, carrier)
 
     def send(self, message: ToAgent) -> None:
         """Once to each carrier: its agents know which of them are meant."""
-        everyone = message["to"]
-        for carrier in self.carriers:
-            meant = [agent for agent in everyone if agent in carrier.agents]
-            for some in batched(meant, MOST_ADDRESSED):
+        meant: dict[Carrier, list[int]] = {}
+        for agent in message["to"]:
+            if agent in self.agents:
+                meant.setdefault(self.agents[agent].carrier, []).append(agent)
+        for carrier, its in meant.items():
+            for some in batched(its, MOST_ADDRESSED):
                 carrier.send(cast(ToAgent, {**message, "to": some}))
 
     def poll(self, timeout_s: float) -> Iterable[News]:
         """What has come within `timeout_s`; a signal ends the wait early."""
         self.ping()
+        blocked = [carrier for carrier in self.carriers if carrier.unsent]
+        for carrier in blocked:
+            carrier.flush()
         news: list[News] = []
-        for key, _ in self.selector.select(timeout_s):
+        for key, _ in self.selector.select(min(timeout_s, LOOK_AGAIN_S) if blocked else timeout_s):
             if key.data is None:
                 with suppress(BlockingIOError):
                     os.read(key.fd, READ_BYTES)
@@ -178,9 +209,19 @@ class Pool:
         except (EOFError, OSError):
             self.selector.unregister(carrier.stdout)
             for agent in list(carrier.agents.values()):
-                self.lose(agent, "ended", "its stream ended")
-            if not any(each.agent.carrier is carrier for each in self.leaving):
+                self.cut_off(agent)
+            if not any(each.agent.carrier is carrier for each in self.leaving.values()):
                 self.bury(carrier)
+
+    def cut_off(self, agent: Agent) -> None:
+        """Its stream has ended. Where that was a connection, the agent ends itself once it has heard nothing for long enough."""
+        if not agent.carrier.remote:
+            self.lose(agent, "ended", "its stream ended")
+            return
+        quiet_s = time.monotonic() - agent.heard
+        dead = not agent.greeted or quiet_s > self.lost_after_s / 2
+        text = "the connection to it ended" if agent.greeted else "no connection to it came about"
+        self.lose(agent, "silent" if dead else "ended", text, fenced=agent.heard + self.lost_after_s)
 
     def taken(self, carrier: Carrier, message: dict[str, Any]) -> Iterator[News]:
         """Nothing is taken from an agent that was lost: it may come back from a freeze and not know it."""
@@ -188,6 +229,8 @@ class Pool:
         if agent is None:
             return
         agent.heard, agent.greeted = time.monotonic(), True
+        if message["kind"] == "facts":
+            agent.facts = message
         if message["kind"] == "gone":
             self.lose(agent, "ended", "it was killed")
         else:
@@ -195,26 +238,29 @@ class Pool:
 
     def look_for_silence(self) -> None:
         now = time.monotonic()
+        if now - self.looked < self.ping_s / LOOKS_PER_PING:
+            return
+        self.looked = now
         for agent in list(self.agents.values()):
             patience_s = self.lost_after_s if agent.greeted else max(START_S, self.lost_after_s)
             if now - agent.heard > patience_s:
                 self.lose(agent, "silent", f"nothing heard of it for {patience_s:g} s")
 
-    def lose(self, agent: Agent, why: Why, text: str) -> None:
-        """Ends it beside everything else: the others are heard and pinged meanwhile."""
+    def lose(self, agent: Agent, why: Why, text: str, *, fenced: float = 0.0) -> None:
+        """Ends it beside everything else: the others are heard and pinged meanwhile. Until `fenced` it may still be there."""
         del self.agents[agent.id]
         del agent.carrier.agents[agent.id]
         if not agent.carrier.agents:
             agent.carrier.quit()
-        self.leaving.append(Leaving(agent, why, text, time.monotonic() + GONE_S))
+        self.leaving[agent.id] = Leaving(agent, why, text, max(fenced, time.monotonic() + GONE_S), fenced)
 
     def gone(self) -> Iterator[News]:
         """An agent that shares its carrier cannot be killed from here: it has ended itself by now (see `ping`)."""
-        for leaving in list(self.leaving):
+        for leaving in [each for each in self.leaving.values() if time.monotonic() >= each.fenced]:
             carrier = leaving.agent.carrier
             shared = bool(carrier.agents)
             if shared or carrier.process.poll() is not None or time.monotonic() > leaving.until:
-                self.leaving.remove(leaving)
+                del self.leaving[leaving.agent.id]
                 if not shared:
                     self.bury(carrier)
                 facts = {"why": leaving.why, "text": leaving.text, "host": leaving.agent.node.host}
@@ -222,7 +268,7 @@ class Pool:
 
     def bury(self, carrier: Carrier) -> None:
         if carrier in self.carriers:
-            self.carriers.remove(carrier)
+            del self.carriers[carrier]
             with suppress(KeyError, ValueError):
                 self.selector.unregister(carrier.stdout)
             carrier.end()
@@ -239,6 +285,8 @@ class Pool:
                 agent.heard = now
         self.pinged = now
         heard_s = (1 - SILENCE) * self.lost_after_s
+        for carrier in self.carriers:
+            carrier.forget_pings()
         self.send(
             {"kind": "ping", "to": [each.id for each in self.agents.values() if now - each.heard < heard_s or not each.greeted]}
         )

@@ -13,15 +13,12 @@ from contextlib import ExitStack, contextmanager
 from typing import NoReturn
 
 from launcher import rank
-from launcher.errors import BackendError, LaunchError, SpecError
+from launcher.checkpoints import WRITER
+from launcher.errors import EXIT_CODES, BackendError, LaunchError
 from launcher.rundir import RunDir, locked
-from launcher.spec import Job
 from launcher.worker.errors import WorkerError
 
-WRITER = "checkpoint"
-"""Name of the thread that writes one."""
 COMMANDS = ("train", "eval", "debug")
-EXIT_CODES = {"spec": 2, "environment": 3}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,18 +29,19 @@ def main(argv: Sequence[str]) -> int:
         from launcher.worker.debug import debug
 
         return debug(run, steps=options.steps, pdb=options.pdb, anomaly=options.anomaly, batch_size=options.batch_size)
-    job = read(run)
-    assert job.train is not None
+    from launcher.worker.job import read_job
     from launcher.worker.world import counted, joined
+
+    job = read_job(run)
 
     if options.command == "eval":
         from launcher.worker.evaluate_run import evaluate_run
 
-        with joined(job, job.train.timeout.seconds) as world:
+        with joined(job) as world:
             return evaluate_run(run, job, world, split=options.split, checkpoint=options.checkpoint, as_json=options.json)
     from launcher.worker.train import train
 
-    with held(run), joined(job, job.train.timeout.seconds) as world:
+    with held(run), joined(job) as world:
         return train(run, job, counted(world, run))
 
 
@@ -59,15 +57,6 @@ def held(run: RunDir) -> Iterator[None]:
         except LaunchError as error:
             raise WorkerError(str(error), kind="environment" if isinstance(error, BackendError) else "spec") from None
         yield
-
-
-def read(run: RunDir) -> Job:
-    from launcher.worker.build import read_job
-
-    try:
-        return read_job(run)
-    except SpecError as error:
-        raise WorkerError(str(error), kind="spec") from None
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -7,6 +7,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed as dist
+
 from launcher.worker.errors import Kind, WorkerError
 
 NOT_THE_USERS = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<",
@@ -28,3 +31,14 @@ def located(error: BaseException) -> dict[str, Any]:
     """file:line of the last frame in the user's own code, where there is one."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(NOT_THE_USERS)]
     return {"where": f"{frames[-1].filename}:{frames[-1].lineno}"} if frames else {}
+
+
+def out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error) and "Allocator" in str(error)
+    )
+
+
+def peer_is_gone(error: Exception) -> bool:
+    """Another rank is gone: its error is the one to tell."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower() or "Connection" in str(error)

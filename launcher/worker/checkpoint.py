@@ -1,11 +1,5 @@
 """Checkpoints, saved behind the training's back: whole, or not there.
 
-    model.safetensors       the module's state_dict, under its own keys
-    optimizer.safetensors   the tensors in the optimizer's state_dict
-    buffers.safetensors     each rank's own buffers, as `RANK.NAME`, where they differ
-    state.json              all that is not a tensor
-    manifest.json           size and sha256 of each; written last
-
 Training stands still for the copy to host memory alone. A thread writes, hashes and fsyncs it into a hidden folder, which then
 gets its name by one rename: a kill at any instant leaves a whole checkpoint or none.
 """
@@ -16,49 +10,33 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from launcher import checkpoints, events
-from launcher.checkpoints import BUFFERS, MANIFEST, MODEL, OPTIMIZER, STATE
+from launcher import checkpoints, events, rank
+from launcher.checkpoints import BUFFERS, MANIFEST, MODEL, OPTIMIZER, STATE, WRITER
 from launcher.rundir import RunDir, sync_directory
 from launcher.spec import Job
 from launcher.spec.checkpoint import Checkpoint as Keeping
 from launcher.worker import rank_state
+from launcher.worker.contents import contents
 from launcher.worker.errors import WorkerError
-from launcher.worker.history import finite
-from launcher.worker.rank_state import RankState
-from launcher.worker.restore import load_model_weights as load_model_weights
-from launcher.worker.restore import restore as restore
+from launcher.worker.history import finite_or_null
 from launcher.worker.state import TrainState
-from launcher.worker.state_tree import encode
 from launcher.worker.tensor_file import HostCopy, lay_out, write
 from launcher.worker.world import World
 
 MB = 1e6
 WRITER_NICENESS = 10
 FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contents:
-    """A train state as what goes into files."""
-
-    tensors: dict[str, dict[str, Tensor]]
-    """By file name."""
-    described: dict[str, Any]
-    """JSON for state.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +84,7 @@ class Saver:
         if not self.world.first:
             return
         note = Note(
-            step=state.step, attempt=attempt, rows=rows, metrics=finite(metrics),
+            step=state.step, attempt=attempt, rows=rows, metrics=finite_or_null(metrics),
             world_size=self.world.world_size, spec_sha256=self.spec_sha256,
         )  # fmt: skip
         taken = contents(state, ranks)
@@ -145,7 +123,7 @@ class Saver:
                 self.failure = error
 
         # Not a daemon: a training that ends by an exception still finishes what it had decided to keep.
-        self.thread = threading.Thread(target=gently, name="checkpoint")
+        self.thread = threading.Thread(target=gently, name=WRITER)
         self.thread.start()
 
     def _keep(self, note: Note, described: bytes, done: torch.cuda.Event | None) -> None:
@@ -156,6 +134,7 @@ class Saver:
             done.synchronize()
         try:
             size = self._write(aside, note, described)
+            self._refuse_if_fenced(note)
             name = checkpoints.publish(aside, self.run, note.step).path.name
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
@@ -166,11 +145,20 @@ class Saver:
         events.record(self.run, "checkpoint", attempt=note.attempt, step=note.step, name=name, bytes=size, seconds=seconds)
         self._prune()
 
+    def _refuse_if_fenced(self, note: Note) -> None:
+        """A node that froze, or was cut off, comes back when others have gone on: nothing of it is taken. Raises WorkerError."""
+        newest = max(self.run.attempts(), default=0)
+        if newest > note.attempt:
+            shutil.rmtree(checkpoints.writing_path(self.run, note.step), ignore_errors=True)
+            raise WorkerError(
+                f"attempt {newest} of this run has begun: nothing of attempt {note.attempt} is kept any more", kind="error"
+            )
+
     def _write(self, aside: Path, note: Note, described: bytes) -> int:
         """Bytes written. Raises OSError."""
         aside.mkdir(parents=True)
         held = {name: copy for name, copy in self.copies.items() if copy.layout.spans or name != BUFFERS}
-        files = {name: write(aside / name, copy.chunks()) for name, copy in held.items()}
+        files = {name: write(aside / name, pulsing(copy.chunks())) for name, copy in held.items()}
         files[STATE] = write(aside / STATE, iter([memoryview(described)]))
         manifest = vars(note) | {"files": files}
         text = json.dumps(manifest | {"seal": checkpoints.seal(manifest)}, indent=2)
@@ -196,26 +184,11 @@ class Saver:
         return WorkerError(message, kind="environment", details={"step": note.step, "needed_bytes": needed})
 
 
-def contents(state: TrainState, ranks: list[RankState]) -> Contents:
-    """Raises WorkerError where the state holds what only pickle could."""
-    model, extra = split(state.model.state_dict())
-    optimizer: dict[str, Tensor] = {}
-    try:
-        described = {
-            "optimizer": encode(state.optimizer.state_dict(), optimizer, at="optimizer"),
-            "scaler": encode(state.scaler.state_dict() if state.scaler else None, optimizer, at="scaler"),
-            "model": encode(extra, optimizer, at="model"),
-        }
-        tensors = {MODEL: model | rank_state.agreed(ranks), OPTIMIZER: optimizer, BUFFERS: buffers_by_rank(ranks)}
-        for each in tensors.values():
-            lay_out(each)
-    except TypeError as error:
-        raise WorkerError(f"the training cannot be saved: {error}", kind="spec") from None
-    described |= {
-        "train": state.to_json(), "random": [each.random for each in ranks],
-        "python": platform.python_version(), "torch": torch.__version__,
-    }  # fmt: skip
-    return Contents(tensors=tensors, described=described)
+def pulsing(chunks: Iterator[memoryview]) -> Iterator[memoryview]:
+    """A large checkpoint on a slow disk is no hang."""
+    for chunk in chunks:
+        yield chunk
+        rank.pulse()
 
 
 def copies_done(device: torch.device) -> torch.cuda.Event | None:
@@ -226,16 +199,6 @@ def copies_done(device: torch.device) -> torch.cuda.Event | None:
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record(torch.cuda.current_stream(device))
     return event
-
-
-def split(state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A module's tensors, and what its modules' get_extra_state() gave."""
-    tensors = {key: value for key, value in state_dict.items() if isinstance(value, Tensor)}
-    return tensors, {key: value for key, value in state_dict.items() if key not in tensors}
-
-
-def buffers_by_rank(ranks: list[RankState]) -> dict[str, Tensor]:
-    return {f"{rank}.{name}": buffer for rank, each in enumerate(ranks) for name, buffer in each.buffers.items()}
 
 
 def spec_sha256(job: Job) -> str:

@@ -5,6 +5,7 @@ Prints a table of what each step did and where its time went.
 
 from __future__ import annotations
 
+import math
 import pdb as debugger
 import sys
 import time
@@ -14,18 +15,20 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from launcher.rundir import RunDir
 from launcher.spec import Job
-from launcher.worker.build import Training, build, read_job
+from launcher.worker.build import Training, build
 from launcher.worker.clock import memory_mb
 from launcher.worker.data.nested import on_device
 from launcher.worker.ddp import call_model
 from launcher.worker.errors import WorkerError
+from launcher.worker.first_batch import check_classes
+from launcher.worker.job import read_job
 from launcher.worker.losses import Objective
 from launcher.worker.randomness import STEP, key, seed_default_generators
-from launcher.worker.step import backward, check_classes
+from launcher.worker.step import backward, clip, update
 from launcher.worker.world import World, choose_device, set_threads
 
 PHASES = ("data", "forward", "backward", "step")
@@ -106,7 +109,7 @@ def one_step(training: Training, portions: Iterator, number: int, row: Row) -> N
     losses, weights = [], [weight(objective, batch, len(ids)) for batch, ids in zip(batches, portion.ids, strict=True)]
     with row.timed("forward", device):
         for micro, (batch, each) in enumerate(zip(batches, weights, strict=True)):
-            seed_default_generators(key(STEP, training.seed, number, micro, 0))
+            seed_default_generators(key(STEP, training.job.seed, number, micro, 0))
             output = call_model(training.wrapped, training.inputs, batch)
             check_classes(training, output, batch)
             losses.append(objective.total(output, batch, each))
@@ -114,27 +117,11 @@ def one_step(training: Training, portions: Iterator, number: int, row: Row) -> N
     with row.timed("backward", device):
         backward(training, loss)
     with row.timed("step", device):
-        row.norm = finish(training)
-    row.loss = loss.item()
+        norm = clip(training, largest=math.inf)
+        update(training)
+    assert norm is not None
+    row.loss, row.norm = loss.item(), norm.item()
 
 
 def weight(objective: Objective, batch: object, count: int) -> float | Tensor:
     return float(count) if objective.by_samples else objective.weight(batch)
-
-
-def finish(training: Training) -> float:
-    """Clips as the training does, updates, and returns the gradient's norm."""
-    scaler, optimizer, spec = training.accelerator.scaler, training.optimizer, training.spec
-    if scaler is not None:
-        scaler.unscale_(optimizer)
-    parameters = list(training.model.parameters())
-    if spec.clip_grad_value is not None:
-        nn.utils.clip_grad_value_(parameters, spec.clip_grad_value)
-    norm = nn.utils.clip_grad_norm_(parameters, spec.clip_grad_norm or float("inf"))
-    if scaler is not None:
-        scaler.step(optimizer)
-        scaler.update()
-    else:
-        optimizer.step()
-    optimizer.zero_grad()
-    return norm.item()

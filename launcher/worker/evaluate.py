@@ -21,7 +21,6 @@ from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import call_model
 from launcher.worker.restore import load_model_weights
 from launcher.worker.state import better
-from launcher.worker.world import World
 
 
 def evaluate(training: Training, split: str) -> dict[str, float]:
@@ -75,12 +74,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def final_test(run: RunDir, training: Training, monitored: Monitored | None, now: dict[str, float]) -> dict[str, float]:
+def final_test(run: RunDir, training: Training, now: dict[str, float]) -> dict[str, float]:
     """`test/*`, once: with the weights of the best checkpoint where one is kept, else with the last. A collective.
 
     `now`: what the last weights were just evaluated to; they may be the best themselves. Rank 0 writes no checkpoint meanwhile.
     """
-    folder = best_checkpoint(run, training.world, monitored, now)
+    folder = best_checkpoint(run, training, now)
     if folder is None:
         return evaluate(training, "test")
     last = copy.deepcopy(training.model.state_dict())
@@ -91,8 +90,9 @@ def final_test(run: RunDir, training: Training, monitored: Monitored | None, now
         training.model.load_state_dict(last)
 
 
-def best_checkpoint(run: RunDir, world: World, monitored: Monitored | None, now: dict[str, float]) -> Path | None:
+def best_checkpoint(run: RunDir, training: Training, now: dict[str, float]) -> Path | None:
     """None where the weights at hand are the best. A collective: rank 0 verifies and decides."""
+    world, monitored = training.world, training.job.checkpoint.keep_best
     if monitored is None:
         return None
     name = world.broadcast(best_before(run, monitored, now) if world.first else None)

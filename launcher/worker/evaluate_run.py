@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 
 from launcher import checkpoints
@@ -13,6 +12,7 @@ from launcher.spec import Job
 from launcher.worker.build import build
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import evaluate
+from launcher.worker.history import finite_or_null
 from launcher.worker.restore import load_model_weights
 from launcher.worker.world import World
 
@@ -28,11 +28,7 @@ def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint:
     values = evaluate(training, split)
     if world.first:
         print(f"{run.id}, {chosen}, on train.data.{split}:", file=sys.stderr)
-        print(
-            json.dumps({key: value if math.isfinite(value) else None for key, value in values.items()})
-            if as_json
-            else table(values)
-        )
+        print(json.dumps(finite_or_null(values)) if as_json else table(values))
     return 0
 
 

@@ -10,13 +10,14 @@ import torch
 
 from launcher.rundir import RunDir, write_json
 from launcher.worker.batch_norm import norms
+from launcher.worker.blame import out_of_memory
 from launcher.worker.build import Training
 from launcher.worker.data.loader import Loader
 from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import KeptBuffer, kept_buffers, put_back
 from launcher.worker.errors import WorkerError
 from launcher.worker.state import TrainState
-from launcher.worker.step import HalfUpdated, Loss, out_of_memory, take_step
+from launcher.worker.step import HalfUpdated, Loss, take_step
 
 
 @dataclass

@@ -53,7 +53,7 @@ class History:
         assert step > self.last_step, f"row of step {step} after that of step {self.last_step}"
         if self.metrics is None:
             self.metrics = append_to(self.run.metrics)
-        append(self.metrics, {"step": step} | finite(values))
+        append(self.metrics, {"step": step} | finite_or_null(values))
         self.rows, self.last_step = self.rows + 1, step
 
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ class History:
             return
         if self.timings is None:
             self.timings = append_to(self.run.timings)
-        append(self.timings, {"step": step, "attempt": self.world.attempt} | finite(values))
+        append(self.timings, {"step": step, "attempt": self.world.attempt} | finite_or_null(values))
 
     def fsync(self) -> None:
         for descriptor in (self.metrics, self.timings):
@@ -76,13 +76,13 @@ class History:
         self.metrics = self.timings = None
 
 
-def finite(value: Any) -> Any:
+def finite_or_null(value: Any) -> Any:
     """The value as JSON has it: neither NaN nor infinity is a number there, so they become null."""
     match value:
         case Mapping():
-            return {key: finite(item) for key, item in value.items()}
+            return {key: finite_or_null(item) for key, item in value.items()}
         case list() | tuple():
-            return [finite(item) for item in value]
+            return [finite_or_null(item) for item in value]
         case float() if not math.isfinite(value):
             return None
     return value

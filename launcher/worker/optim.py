@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,9 +19,15 @@ Named = tuple[str, nn.Parameter]
 def make_optimizer(build: Callable[..., Optimizer], model: nn.Module, target: OptimizerTarget) -> Optimizer:
     """The optimizer over all parameters that learn; each group's rate is kept as `initial_lr` for the schedule.
 
-    Raises WorkerError where it has none.
+    Raises WorkerError where it has none, or where a step needs more than the gradient.
     """
     optimizer = build(parameter_groups(model, target))
+    if needs_closure(optimizer):
+        raise WorkerError(
+            f"train.optimizer: {target.target} computes the loss anew within a step (its step() needs a closure), and the "
+            "built-in worker computes it once. A script of your own may use it: run: {script: ...} in place of train:",
+            kind="spec",
+        )
     for group in optimizer.param_groups:
         if "lr" not in group:
             raise WorkerError(
@@ -30,6 +37,12 @@ def make_optimizer(build: Callable[..., Optimizer], model: nn.Module, target: Op
             )
         group["initial_lr"] = float(group["lr"])
     return optimizer
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """As LBFGS does."""
+    parameters = inspect.signature(optimizer.step).parameters.values()
+    return any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
 
 
 def parameter_groups(model: nn.Module, target: OptimizerTarget) -> list[dict[str, Any]]:

@@ -33,7 +33,6 @@ class Records:
     run: RunDir
     training: Training
     state: TrainState
-    monitored: Monitored | None
     history: History
     saver: Saver
     progress: Progress
@@ -41,6 +40,10 @@ class Records:
     clock: Clock = field(default_factory=Clock)
     norm: Tensor | None = None
     """Of the newest gradient, where it is clipped."""
+
+    @property
+    def monitored(self) -> Monitored | None:
+        return self.training.job.checkpoint.keep_best
 
     def __post_init__(self) -> None:
         """The best so far is what the checkpoints that stand say: job.yaml may ask for another metric now. A collective."""

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.spec.train import Train
+from launcher.spec.values import Length
 from launcher.worker.errors import WorkerError
+from launcher.worker.targets import found
 
 
 def constant(step: int, total_steps: int | None) -> float:  # noqa: ARG001
@@ -58,3 +61,24 @@ class Schedule:
         factor = self(done)
         for group in groups:
             group["lr"] = group["initial_lr"] * factor
+
+
+def make_schedule(spec: Train, per_epoch: int | None) -> Schedule:
+    total = spec.max_steps if spec.max_steps is not None else None if per_epoch is None else per_epoch * (spec.epochs or 0)
+    target = spec.schedule
+    if target is None:
+        return Schedule(total_steps=total)
+
+    def steps(length: Length) -> int:
+        try:
+            return length.steps(per_epoch=per_epoch, total=total)
+        except ValueError as error:
+            raise WorkerError(f"train.schedule: {error}", kind="spec") from None
+
+    factor = found("schedule", target, "train.schedule")
+    # In a short run 1% may round to 0 steps, by which nothing can be divided.
+    given = {name: max(1, steps(value)) if isinstance(value, Length) else value for name, value in target.arguments.items()}
+    return Schedule(
+        factor=lambda step, total_steps: factor(step, total_steps, **given),
+        total_steps=total, warmup_steps=steps(target.warmup) if target.warmup else 0,
+    )  # fmt: skip

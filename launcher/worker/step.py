@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from launcher.rundir import RunDir
-from launcher.worker.blame import described as error_text
-from launcher.worker.blame import located
+from launcher.worker.blame import out_of_memory
 from launcher.worker.build import Training
-from launcher.worker.data.nested import described, on_device, tensors
+from launcher.worker.data.nested import on_device, tensors
 from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import call_model, check_all_took_part
-from launcher.worker.errors import WorkerError
-from launcher.worker.losses import CrossEntropy, target_of
+from launcher.worker.first_batch import check_classes, told
 from launcher.worker.randomness import STEP, key, seed_default_generators
 from launcher.worker.state import TrainState
 
@@ -44,8 +41,8 @@ def take_step(run: RunDir, training: Training, state: TrainState, portion: Porti
     if training.world.world_size > 1 and not training.some_unused:
         check_all_took_part(run, training.wrapped, training.parameters, state.step + 1)
     try:
-        norm = clip(training, state)
-        update(state)
+        norm = clip(training)
+        update(training)
     except RuntimeError as error:
         if out_of_memory(error):
             raise HalfUpdated(str(error)) from error
@@ -57,25 +54,26 @@ class HalfUpdated(RuntimeError):
     """Memory ran out after the gradient: the step cannot be done anew, since the state may have changed in part."""
 
 
-def update(state: TrainState) -> None:
-    if state.scaler is None:
-        state.optimizer.step()
+def update(training: Training) -> None:
+    scaler, optimizer = training.accelerator.scaler, training.optimizer
+    if scaler is None:
+        optimizer.step()
     else:
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-    state.optimizer.zero_grad()
+        scaler.step(optimizer)
+        scaler.update()
+    optimizer.zero_grad()
 
 
 def gradient(training: Training, portion: Portion, step: int) -> Loss:
     """Adds the gradient of the batch's mean loss to the parameters."""
     world = training.world
     batches, counts = portion.micro, [len(ids) for ids in portion.ids]
-    with told(training, step, batches[0]):
+    with told(training, batches[0]) if step == 0 else nullcontext():
         weights, whole = weigh(training, batches, counts, portion.samples)
         parts = []
         for number, (on_host, weight) in enumerate(zip(batches, weights, strict=True)):
             batch = on_device(on_host, world.device, training.dtype)
-            seed_default_generators(key(STEP, training.seed, step, number, world.rank))
+            seed_default_generators(key(STEP, training.job.seed, step, number, world.rank))
             with nullcontext() if number + 1 == len(batches) else unsynchronized(training.wrapped):
                 if counts[number] and not training.objective.is_void(weight):
                     parts.append(forward_backward(training, batch, weight, whole, first=step == 0))
@@ -132,68 +130,15 @@ def unsynchronized(model: nn.Module) -> AbstractContextManager[None]:
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
-def clip(training: Training, state: TrainState) -> Tensor | None:
-    """The norm of the whole gradient before clipping, where it is clipped by norm."""
-    spec = training.spec
-    if spec.clip_grad_norm is None and spec.clip_grad_value is None:
+def clip(training: Training, *, largest: float | None = None) -> Tensor | None:
+    """The norm of the whole gradient before clipping, where it is clipped by norm: to `largest`, unless the job says to what."""
+    spec, scaler = training.spec, training.accelerator.scaler
+    largest = spec.clip_grad_norm or largest
+    if largest is None and spec.clip_grad_value is None:
         return None
-    if state.scaler is not None:
-        state.scaler.unscale_(state.optimizer)
-    norm = nn.utils.clip_grad_norm_(training.parameters, spec.clip_grad_norm) if spec.clip_grad_norm is not None else None
+    if scaler is not None:
+        scaler.unscale_(training.optimizer)
+    norm = nn.utils.clip_grad_norm_(training.parameters, largest) if largest is not None else None
     if spec.clip_grad_value is not None:
         nn.utils.clip_grad_value_(training.parameters, spec.clip_grad_value)
     return norm
-
-
-def out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error) and "Allocator" in str(error)
-    )
-
-
-@contextmanager
-def told(training: Training, step: int, batch: Any) -> Iterator[None]:
-    """Errors of torch's about what the job put together, before the first step, in the job's terms.
-
-    What the user's own code raises, or stands on the way to, goes on as it is.
-    """
-    try:
-        yield
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError) as error:
-        if step or isinstance(error, WorkerError) or out_of_memory(error) or located(error) or dist_failed(error):
-            raise
-        spec = training.spec
-        raise WorkerError(
-            f"the first batch does not go through train.model ({spec.model.target}) and train.loss ({spec.loss.target}): "
-            f"{error_text(error)}. The batch of train.data.train is {described(batch)}",
-            kind="spec", details={"rank": training.world.rank},
-        ) from error  # fmt: skip
-
-
-def dist_failed(error: Exception) -> bool:
-    """Another rank is gone: its error is the one to tell."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error).lower() or "Connection" in str(error)
-
-
-def check_classes(training: Training, output: Any, batch: Any) -> None:
-    """Before the first step: targets as this loss wants them. On a GPU torch would only say that an assertion failed."""
-    if not isinstance(training.objective.loss, CrossEntropy) or not isinstance(output, Tensor) or output.ndim < 2:
-        return
-    target, classes = target_of(batch), output.shape[1]
-    told_as = f"train.data.train gives {described(target)}, and the model's output is {described(output)}"
-    if target.is_floating_point() and target.shape != output.shape:
-        raise WorkerError(
-            f"train.loss: cross_entropy wants class indices of int64, or probabilities of the output's shape; {told_as}",
-            kind="spec",
-        )
-    if target.is_floating_point():
-        return
-    if target.dtype not in (torch.int64, torch.uint8):
-        raise WorkerError(f"train.loss: cross_entropy wants class indices of int64; {told_as}", kind="spec")
-    counted = target[target != training.objective.loss.ignore_index]
-    if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
-        raise WorkerError(
-            f"train.loss: targets from {int(counted.min())} to {int(counted.max())} are outside the {classes} classes of "
-            f"the model's output (0 to {classes - 1}). Write a larger num_classes in train.model, or renumber the targets",
-            kind="spec",
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import re
@@ -10,9 +9,9 @@ from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import Any
 
+from launcher.errors import did_you_mean, near
 from launcher.spec.catalogue import CATALOGUE, Kind
 from launcher.spec.target import Target
-from launcher.spec.values import Length
 from launcher.worker.blame import described, located, raised
 from launcher.worker.errors import WorkerError
 
@@ -32,9 +31,9 @@ def found(kind: Kind, target: Target, field: str) -> Callable[..., Any]:
     thing: Any = imported(module_name, field)
     for attribute in attributes.split("."):
         if not hasattr(thing, attribute):
-            near = difflib.get_close_matches(attribute, dir(thing), n=1)
-            guess = f" Did you mean '{near[0]}'?" if near else ""
-            raise WorkerError(f"{field}: {module_name} has no '{attribute}'.{guess}", kind="spec")
+            raise WorkerError(
+                f"{field}: {module_name} has no '{attribute}'.{did_you_mean(near(attribute, dir(thing)))}", kind="spec"
+            )
         thing = getattr(thing, attribute)
     # One builder may serve several entries, and then asks which.
     if entry and "name" in inspect.signature(thing).parameters and "name" not in entry.arguments:
@@ -70,16 +69,9 @@ def broken(module_name: str, field: str, error: Exception) -> WorkerError:
     return WorkerError(f"{field}: {module_name} does not import: {described(error)}", kind="spec", details=details)
 
 
-def built(kind: Kind, target: Target, field: str, *before: Any, steps: Callable[[Length], int] | None = None) -> Any:
-    """The target called with `before` and its arguments; lengths among them become steps."""
-    return call(found(kind, target, field), target, field, *before, **arguments(target, steps))
-
-
-def arguments(target: Target, steps: Callable[[Length], int] | None = None) -> dict[str, Any]:
-    return {
-        name: steps(value) if steps is not None and isinstance(value, Length) else value
-        for name, value in target.arguments.items()
-    }
+def built(kind: Kind, target: Target, field: str, *before: Any) -> Any:
+    """The target called with `before` and its arguments."""
+    return call(found(kind, target, field), target, field, *before, **target.arguments)
 
 
 def call(thing: Callable[..., Any], target: Target, field: str, *before: Any, **given: Any) -> Any:
@@ -105,8 +97,8 @@ def constructed_or_bound(kind: Kind, target: Target, field: str) -> Callable[...
     """A class is constructed, a function bound with the arguments."""
     thing = found(kind, target, field)
     if isinstance(thing, type) or builtin(kind, target):
-        return call(thing, target, field, **arguments(target))  # type: ignore[no-any-return]
+        return call(thing, target, field, **target.arguments)  # type: ignore[no-any-return]
     if not callable(thing):
         raise WorkerError(f"{field}: {target.target} is a {type(thing).__name__}, which cannot be called", kind="spec")
     # With what is attached to it, such as a loss's weight.
-    return update_wrapper(partial(thing, **arguments(target)), thing) if target.arguments else thing
+    return update_wrapper(partial(thing, **target.arguments), thing) if target.arguments else thing

@@ -24,8 +24,6 @@ from launcher.worker.restore import restore
 from launcher.worker.state import TrainState
 from launcher.worker.world import World
 
-SAVED = 75
-"""Exit code: stopped on request, can be continued."""
 VIEWS_MAY_TAKE_S = 30.0
 NEVER = Cadence(steps=math.inf)
 
@@ -41,8 +39,8 @@ def train(run: RunDir, job: Job, world: World) -> int:
     progress = Progress(
         printing=world.first, total_steps=training.total_steps, epochs=training.spec.epochs, began_at_step=state.step
     )
-    records = Records(run, training, state, job.checkpoint.keep_best, history, saver, progress)
-    due, feed, begun, stopping = dues(job, training), Feed(run, training, state), state.step, False
+    records = Records(run, training, state, history, saver, progress)
+    due, feed, begun, stopping = dues(training), Feed(run, training, state), state.step, False
     control = Control(world, save_every_s=due.save_every_s, next_step=state.step, asked_at_step=state.step)
 
     with signals_heeded():
@@ -67,7 +65,7 @@ def train(run: RunDir, job: Job, world: World) -> int:
                         values = evaluate(training, "val")
                 if last and "test" in training.loaders:
                     saver.wait()
-                    values |= final_test(run, training, job.checkpoint.keep_best, records.measured(settled) | values)
+                    values |= final_test(run, training, records.measured(settled) | values)
                 improved = records.row(settled, values)
 
             answer = control.after(state.step)
@@ -86,7 +84,7 @@ def train(run: RunDir, job: Job, world: World) -> int:
             events.record(run, "stopped" if stopping else "trained", attempt=world.attempt, step=state.step)
         progress.ended(state.step, stopping=stopping)
         shown.finish(VIEWS_MAY_TAKE_S)
-    return SAVED if stopping else 0
+    return rank.SAVED if stopping else 0
 
 
 def advance(state: TrainState, portion: Portion) -> None:
@@ -115,10 +113,10 @@ class Dues:
     """Where checkpoints go by the clock."""
 
 
-def dues(job: Job, training: Training) -> Dues:
+def dues(training: Training) -> Dues:
     """Raises WorkerError for a length that depends on what is not known."""
     known = {"per_epoch": training.per_epoch, "total": training.total_steps}
-    every = job.checkpoint.every
+    job, every = training.job, training.job.checkpoint.every
     return Dues(
         log=cadence(job.log.every, field="log.every", **known),
         evaluate=cadence(training.spec.evaluate_every, field="train.evaluate_every", **known),

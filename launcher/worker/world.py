@@ -90,7 +90,7 @@ def counted(world: World, run: RunDir) -> World:
 
 def choose_device(wanted: str, local_rank: int) -> torch.device:
     if wanted == "cpu":
-        return torch.device("cpu")
+        return CPU
     if torch.cuda.is_available():
         if local_rank >= torch.cuda.device_count():
             raise WorkerError(
@@ -105,7 +105,7 @@ def choose_device(wanted: str, local_rank: int) -> torch.device:
             "or write resources.device: auto",
             kind="environment",
         )
-    return torch.device("cpu")
+    return CPU
 
 
 def set_threads(job: Job, world: World) -> None:
@@ -118,15 +118,16 @@ def set_threads(job: Job, world: World) -> None:
 
 
 @contextmanager
-def joined(job: Job, timeout_s: float) -> Iterator[World]:
+def joined(job: Job) -> Iterator[World]:
     """This process among its peers. Left by an exception, it stays: its peers are dying too, and parting from them can block."""
     world = detect(os.environ, job.resources.device)
     set_threads(job, world)
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
     if world.world_size > 1:
+        assert job.train is not None
         backend = "cpu:gloo,cuda:nccl" if world.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        dist.init_process_group(backend, timeout=timedelta(seconds=job.train.timeout.seconds))
     yield world
     if world.world_size > 1:
         # Without it gloo's threads can abort the process at exit.

@@ -26,7 +26,8 @@ def test_it_imports_the_standard_library_and_its_own_floor_alone() -> None:
     }
     assert foreign <= {name.partition(".")[0] for name in plain.stdout.split()} | {"__mp_main__"}
     ours = {name for name in listed if name.startswith("launcher.") and not name.startswith("launcher.agent")}
-    assert ours <= {"launcher.errors", "launcher.protocol", "launcher.rank", "launcher.rundir"}
+    floor = {"errors", "gpus", "protocol", "rank", "references", "rundir", "topology"}
+    assert ours <= {f"launcher.{name}" for name in floor}
 
 
 def test_its_memory(job: Job) -> None:

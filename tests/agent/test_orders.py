@@ -127,7 +127,7 @@ time.sleep(0.3)
 """
     supervisor = job(script)
     supervisor.start()
-    told = supervisor.hear("step")[0]
+    told = supervisor.hear("step", bytes=None)[0]
     assert told["step"] + 1 == told["pulses"] > 0
     supervisor.send("stop", attempt=1)
     assert supervisor.codes() == [0]

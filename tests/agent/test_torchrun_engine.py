@@ -34,7 +34,7 @@ def test_restarts_by_itself_and_stops_when_asked(job: Job) -> None:
     supervisor = job(SCRIPT, engine="torchrun", argv=["a b"])
     supervisor.warm()
     supervisor.start(ranks=2)
-    supervisor.hear("step", attempt=1)
+    supervisor.hear("step", attempt=1, bytes=None)  # a pulse, not output
     supervisor.send("stop", attempt=1)
     exits = supervisor.hear("exited", count=2, attempt=1)
     assert {(each["rank"], each["code"], each["killed"], each["log_attempt"]) for each in exits} == {

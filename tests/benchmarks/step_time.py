@@ -22,8 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from launcher.rundir import RunDir
-from launcher.worker.build import read_job
 from launcher.worker.data.digits import digits
+from launcher.worker.job import read_job
 from launcher.worker.models import cnn, mlp
 from launcher.worker.train import train
 from launcher.worker.world import World, joined
@@ -73,7 +73,7 @@ def by_worker(run: RunDir, world: World) -> float:
 
 def turns(name: str, folder: str) -> list[tuple[float, float]]:
     runs = [RunDir(Path(folder) / f"{name}-{turn}") for turn in range(TURNS)]
-    with joined(read_job(runs[0]), 60.0) as world:
+    with joined(read_job(runs[0])) as world:
         return [(by_hand(name, world), by_worker(run, world)) for run in runs]
 
 

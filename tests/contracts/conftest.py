@@ -198,6 +198,7 @@ def script_job(**changed: Any) -> Job:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     made = Desk(tmp_path)
     made.write("mine.py", MINE)
+    made.write("own.py", "")
     yield made
     made.clear()
 

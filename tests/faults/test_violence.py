@@ -146,7 +146,8 @@ def shared_memory() -> set[Path]:
 
 def remains(scene: Scene, run: Path) -> list[str]:
     """What a finished run should not have left."""
-    hidden = [each for each in run.rglob(".*") if each.name != ".supervisor" and not each.name.endswith(".damaged")]
+    own = (".supervisor", ".mark.json")
+    hidden = [each for each in run.rglob(".*") if each.name not in own and not each.name.endswith(".damaged")]
     memory = shared_memory() - scene.memory
     kept = [each for each in scene.temporary.iterdir() if not each.name.startswith("torchinductor_")]  # torch's own cache
     return [str(each) for each in (*hidden, *memory, *kept)]

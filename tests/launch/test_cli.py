@@ -135,7 +135,7 @@ def test_completion_prints_a_line_that_click_answers(launch: Any, shell: str) ->
 
 def test_completion_knows_commands_runs_and_fields(launch: Any, by_hand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     by_hand("20260101-000000-resnet-aaaa")
-    assert completed("launch sta") == ["status"]
+    assert completed("launch stat") == ["status"]
     assert completed("launch status res") == ["resnet"]
     assert completed("launch status 2026") == ["20260101-000000-resnet-aaaa"]
     assert "train.optimizer" in completed("launch explain train.opt")

@@ -74,7 +74,8 @@ def test_init_prefers_what_the_wheel_carries(launch: Any, project: Path, tmp_pat
         (tmp_path / name).write_text("here")
     monkeypatch.setattr(launcher.cli.init, "PACKAGE", tmp_path)
     launch("init")
-    assert sorted(path.name for path in (project / "jobs").iterdir()) == ["one.yaml", "train.sbatch"]
+    written = {str(path.relative_to(project)) for path in project.rglob("*.*") if path.is_file()}
+    assert written >= {"jobs/one.yaml", "slurm/train.sbatch"}
 
 
 def test_init_where_nothing_can_be_written_is_exit_3(launch: Any, project: Path) -> None:
@@ -113,7 +114,7 @@ def test_debug_with_pdb_opens_the_debugger_at_the_exception(project: Path) -> No
     [
         ("run: {script: mine.py}\n", ["--steps", "3"], 2, "for train:"),
         ("run: {program: [true]}\n", ["--pdb"], 2, "needs a Python script"),
-        ("env: {A: '${env:ABSENT}'}\nrun: {program: [true]}\n", [], 3, "ABSENT is not set"),
+        ("env: {A: '${env:ABSENT}'}\nrun: {program: [true]}\n", [], 3, "${env:ABSENT}, which is not set"),
         ("run: {program: [no-such-program]}\n", [], 3, "cannot start no-such-program"),
     ],
 )

@@ -93,6 +93,11 @@ def test_prepare_starts_nothing_and_prints_commands_that_work(launch: Any, write
     assert run.rank_log(1, 1).read_text() == "rank 1 has it's\n"
 
 
+def test_dry_run_says_where_ranks_share_cores(launch: Any, write: Any) -> None:
+    write("j.yaml", "resources: {procs_per_node: 1000, device: cpu}\nrun: {program: [sh]}\n")
+    assert re.search(r"note +1000 ranks share \d+ cores?: fewer", launch("j.yaml", "--dry-run").out)
+
+
 def test_prepared_torchrun_line_works_when_pasted(launch: Any, write: Any, project: Path) -> None:
     pytest.importorskip("torch", reason="it is torchrun that runs")
     write("j.yaml", program("echo rank $RANK has $NOTE in $PWD >> $OUT", env=f'{{NOTE: "it\'s", OUT: {project}/out}}'))

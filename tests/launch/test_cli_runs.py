@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from launcher.checkpoints import seal
+from launcher.cli.root_cause import root_cause
 from launcher.errors import UsageError
 from launcher.rundir import locked, write_json
 from launcher.runs import find_run, runs_folder
@@ -133,6 +134,13 @@ def test_status_of_a_failed_run_puts_the_root_cause_first(by_hand: Any, launch: 
     ]  # fmt: skip
     assert "  not restarted: all 3 restarts since the last progress are used up" in lines
     assert any("launch resume 20260101-000000-j-aaaa" in line for line in lines)
+
+
+def test_the_end_of_a_log_that_stands_on_the_screen_already_is_left_out(by_hand: Any) -> None:
+    run = by_hand()
+    failure = {"attempt": 1, "node": 0, "host": "here", "rank": 1, "kind": "exit", "exit_code": 7, "log_tail": ["I give up"]}
+    assert "| I give up" in root_cause(run, failure, None, seen=(0,))
+    assert "I give up" not in root_cause(run, failure, None, seen=(0, 1))
 
 
 def test_of_a_script_that_never_pulsed_no_step_is_told(by_hand: Any, launch: Any, done: Any) -> None:
@@ -259,3 +267,14 @@ def test_diff_tells_job_code_and_environment_apart(by_hand: Any, launch: Any, tr
     assert "  train.optimizer.lr: 0.1 -> 0.2" in words
     assert "+new" in words
     assert json.dumps(launch("diff", "digits", "digits", "--json").json["spec"]) == "[]"
+
+
+def test_diff_does_not_call_equal_what_is_not_known(by_hand: Any, launch: Any) -> None:
+    a, b = by_hand(RUNS[0]), by_hand(RUNS[1])
+    for run in (a, b):
+        write_json(run.provenance, {"git": None, "packages": {"torch": "2.7"}, "python": "3.11"})
+    assert launch("diff", "digits", "mnist", "--json").json["code"] is None
+    b.provenance.unlink()
+    assert launch("diff", "digits", "mnist").out.splitlines()[-3:] == [
+        "code: not known (no git repository)", "", "environment: not known (no provenance.json)",
+    ]  # fmt: skip

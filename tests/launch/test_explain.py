@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from launcher.cli.explaining import render
 from launcher.errors import UsageError
 from launcher.load import parse_job
 from launcher.load.nearest import paths
 from launcher.spec.catalogue import CATALOGUE
-from launcher.spec.docs import explain, render
+from launcher.spec.docs import explain
 
 FIELDS = [".".join(path) for path in paths()]
 PLACES = {"model": "train.model", "loss": "train.loss", "optimizer": "train.optimizer", "schedule": "train.schedule",

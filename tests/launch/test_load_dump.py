@@ -72,7 +72,7 @@ def test_a_job_comes_back_whole(train: str) -> None:
 
 def test_the_name_comes_first_and_empty_defaults_are_left_out() -> None:
     text = dump_job(parse_job("seed: 1\nrun: {script: a}\nname: b", workdir="/w"))
-    assert text.startswith("name: b\nseed: 1\nworkdir: /w\nresources:\n  backend: auto\n")
+    assert text.startswith("name: b\nseed: 1\nworkdir: /w\nenvironment:\n  runtime: pyxis\nresources:\n  backend: auto\n")
     assert "null" not in text
     assert "[]" not in text
 

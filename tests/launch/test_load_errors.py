@@ -15,16 +15,17 @@ Problems = Callable[..., list[Problem]]
 
 @pytest.mark.parametrize(("text", "message"), [
     ("resources: {nods: 2}", "unknown key 'nods'. Did you mean 'nodes'?"),
-    ("resources: {zzz: 2}", "unknown key 'zzz'. Accepted here: backend, nodes, procs_per_node, device, threads, time, agent"),
+    ("resources: {zzz: 2}", "unknown key 'zzz'. Accepted here: backend, nodes, procs_per_node, device, threads, time, agent, "
+     "bind, spares, hosts, slurm, snapshot"),
     ("gpus: 4", "unknown key 'gpus' here. Did you mean resources.procs_per_node?"),
     ("batch_size: 4", "unknown key 'batch_size' here. Did you mean train.data.batch_size?"),
-    ("resources: {nodes: two}", "expected an integer from 1 to 100,000, got 'two'"),
-    ("resources: {nodes: 0}", "expected an integer from 1 to 100,000, got 0"),
-    ("resources: {nodes: 2.0}", "expected an integer from 1 to 100,000, got 2.0: write 2"),
-    ("resources: {nodes: [1]}", "expected an integer from 1 to 100,000, got a list"),
+    ("resources: {nodes: two}", "expected an integer from 1 to 100,000 or a mapping of min and max, got 'two'"),
+    ("resources: {nodes: 0}", "expected an integer from 1 to 100,000 or a mapping of min and max, got 0"),
+    ("resources: {nodes: 2.0}", "expected an integer from 1 to 100,000 or a mapping of min and max, got 2.0: write 2"),
+    ("resources: {nodes: [1]}", "expected an integer from 1 to 100,000 or a mapping of min and max, got a list"),
     ("resources: {procs_per_node: x}", "expected auto or an integer from 1 to 1,024, got 'x'"),
     ("resources: {procs_per_node: }", "expected auto or an integer from 1 to 1,024, got nothing"),
-    ("resources: {backend: lcoal}", "expected auto or local, got 'lcoal'. Did you mean 'local'?"),
+    ("resources: {backend: lcoal}", "expected auto, local, slurm or hosts, got 'lcoal'. Did you mean 'local'?"),
     ("resources: {time: 30}", "expected a duration such as 90s, 30m, 2h, 1d12h or 08:00:00, got 30: write 30m for minutes"),
     ("resources: nodes", "expected a mapping, got 'nodes'"),
     ("seed: true", "expected an integer >= 0, got true"),

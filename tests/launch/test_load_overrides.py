@@ -57,7 +57,7 @@ def test_a_section_that_the_file_lacks_can_be_set() -> None:
     ("a..b=3", "expected keys with dots between them in front of '=', such as train.optimizer.lr", 1),
     ("resources.nods=2", "unknown key 'nods'. Did you mean 'nodes'?", 11),
     ("resorces.nodes=2", "unknown key 'resorces'. Did you mean 'resources'?", 1),
-    ("resources.nodes=two", "expected an integer from 1 to 100,000, got 'two'", 17),
+    ("resources.nodes=two", "expected an integer from 1 to 100,000 or a mapping of min and max, got 'two'", 17),
     ("seed=[1", "this is not YAML: while parsing a flow sequence, did not find expected ',' or ']'", 8),
     ("seed=!x 1", "tags are not read (got '!x'): quote the value for text", 6),
     ("seed=1\0", "a NUL byte cannot stand in a job", 7),
@@ -73,7 +73,7 @@ def test_errors_name_the_override(problems: Problems, train: str, override: str,
 
 def test_errors_name_the_flag(problems: Problems, train: str) -> None:
     [found] = problems(train, flags={"backend": "slrm"})
-    assert str(found) == "--backend: resources.backend: expected auto or local, got 'slrm'"
+    assert str(found) == "--backend: resources.backend: expected auto, local, slurm or hosts, got 'slrm'. Did you mean 'slurm'?"
 
 
 def test_errors_of_file_and_overrides_come_together(problems: Problems) -> None:

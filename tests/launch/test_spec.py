@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from launcher.spec import Job
 from launcher.spec.catalogue import CATALOGUE, REQUIRED
-from launcher.spec.docs import doc_of, field_docs
+from launcher.spec.docstrings import doc_of, field_docs
 from launcher.spec.fields import ROOT, Spot, in_words
 from launcher.spec.monitor import metric_key
 from launcher.spec.target import Target

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -68,17 +68,25 @@ PartitionName=main Default=YES PriorityTier=10 PreemptMode=OFF
 PartitionName=high PriorityTier=100 PreemptMode=OFF
 PartitionName=low PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
 PartitionName=scav PriorityTier=1 PreemptMode=CANCEL GraceTime=5
+PartitionName=swift PriorityTier=1 PreemptMode=CANCEL GraceTime=0
 PartitionName=short MaxTime=5 PriorityTier=10 PreemptMode=OFF
 """
 
+PROBE = "mount -t tmpfs t /mnt; mkdir /mnt/f; mount -t cgroup -o freezer f /mnt/f; ip link add name b0 type bridge"
+"""What a node needs of the kernel."""
 
-def missing() -> str | None:
-    """Why there can be no cluster here, or None."""
+
+def missing(needed: Sequence[str] = NEEDED) -> str | None:
+    """Why there can be no machines of namespaces here, or None."""
     if os.geteuid() != 0:
-        return "a cluster of namespaces needs root"
+        return "machines of namespaces need root"
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    absent = [name for name in NEEDED if shutil.which(name, path=path) is None]
-    return f"not installed: {', '.join(absent)}" if absent else None
+    absent = [name for name in needed if shutil.which(name, path=path) is None]
+    if absent:
+        return f"not installed ({', '.join(absent)}): tests/slurm/install does it on Debian"
+    probe = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "sh", "-ec", PROBE]
+    tried = subprocess.run(probe, capture_output=True, text=True, check=False)
+    return f"this machine grants no namespaces: {tried.stderr.strip()}" if tried.returncode else None
 
 
 class Namespace:
@@ -131,10 +139,16 @@ class Namespace:
         assert self.unshare is not None
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+        self.let_go()
         self.unshare.wait()
         for daemon in self.daemons:
             daemon.wait()
         self.daemons = []
+
+    def let_go(self) -> None:
+        """nsenter stops itself when what it waits for is frozen; and nothing vanishes that it has not waited for."""
+        for daemon in self.daemons:
+            daemon.send_signal(signal.SIGCONT)
 
     def freeze(self) -> None:
         """Nothing of it runs any more; what it holds open stays open."""
@@ -149,6 +163,7 @@ class Namespace:
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+        self.let_go()
 
 
 class Cluster:

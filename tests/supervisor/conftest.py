@@ -20,6 +20,7 @@ AGENT = Path(__file__).with_name("scripted_agent.py")
 
 
 def job(**parts: Any) -> Job:
+    parts["resources"] = {"nodes": 2, **parts.get("resources", {})}
     return Job.model_validate({"name": "scripted", "workdir": "/tmp", "run": {"script": "train.py"}, **parts})
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from launcher import backends
 from launcher.errors import BackendError, UsageError
 from launcher.events import summarize
 from launcher.rundir import RunDir, json_lines, locked, owner, read_json
@@ -150,6 +151,17 @@ def test_a_signal_saves_and_stops(scripted: Scripted, number: signal.Signals, co
     assert (outcome.state, outcome.exit_code, outcome.reason) == ("stopped", code, "saved, can be continued")
 
 
+@pytest.mark.parametrize("backend", ["local", "slurm"])
+def test_agents_that_die_again_and_again_are_given_up(scripted: Scripted, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    dying = {str(attempt): {"die": 0.02, "node": 1} for attempt in range(1, 30)}
+    run = scripted(dying, retry={"max_restarts": 3, "lost_after": "1s"}, resources={"nodes": 2})
+    if backend != "local":
+        run.plan.write_text(run.plan.read_text().replace('"backend": "local"', f'"backend": "{backend}"'))
+        monkeypatch.setitem(backends.BACKENDS, backend, backends.BACKENDS["local"])
+    outcome = supervise(run)
+    assert (outcome.state, summarize(run).attempts) == ("failed", 4)
+
+
 def test_a_training_stopped_before_it_saved_anything_says_so(scripted: Scripted) -> None:
     data = {"train": "digits", "batch_size": 8}
     train = {"model": "my.net", "loss": "mse", "optimizer": "sgd", "max_steps": 5, "data": data}
@@ -238,3 +250,35 @@ def test_a_late_message_of_an_earlier_attempt_is_ignored(scripted: Scripted, tmp
     run = scripted({"1": {"exits": [[0.02, 0, -9], [0.02, 1, -9]]}, "2": {"exits": [[0.2, 0, 0], [0.2, 1, 0]]}})
     assert supervise(run).state == "done"
     assert summarize(run).attempts == 2
+
+
+def test_a_silent_node_is_replaced_by_a_spare(scripted: Scripted) -> None:
+    run = scripted({"1": {"mute": 0.05, "node": 0}, "2": {"exits": [[0.02, 0, 0]]}}, resources={"nodes": 1, "spares": 1},
+                   retry={"lost_after": "2s"})  # fmt: skip
+    assert supervise(run).state == "done"
+    assert "host1 takes the place of host0" in next(
+        each["reason"] for each in json_lines(run.events) if each["event"] == "failure"
+    )
+
+
+def test_with_a_range_of_nodes_a_silent_one_is_left_out(scripted: Scripted) -> None:
+    run = scripted({"1": {"mute": 0.05, "node": 1}, "2": {"exits": [[0.02, 0, 0]]}}, resources={"nodes": {"min": 1, "max": 2}},
+                   retry={"lost_after": "2s"})  # fmt: skip
+    assert supervise(run).state == "done"
+    assert [(each["world_size"], each["nodes"]) for each in json_lines(run.events) if each["event"] == "attempt"] == [
+        (2, 2),
+        (1, 1),
+    ]
+
+
+def test_a_lost_spare_disturbs_nobody(scripted: Scripted) -> None:
+    run = scripted({"1": {"exits": [[1.0, 0, 0]], "die": 0.1, "node": 1}}, resources={"nodes": 1, "spares": 1})
+    assert supervise(run).state == "done"
+    assert "failure" not in events(run)
+
+
+def test_a_supervisor_that_was_overtaken_ends_without_a_word(scripted: Scripted) -> None:
+    run = scripted({})
+    when(run, "running", lambda: run.attempt(2).mkdir())
+    assert supervise(run).reason == "a newer attempt of this run has begun elsewhere"
+    assert events(run)[-1] == "running"

@@ -15,8 +15,8 @@ import pytest
 
 from launcher import checkpoints
 from launcher.rundir import RunDir, json_lines
-from launcher.worker.checkpoint import restore
 from launcher.worker.errors import WorkerError
+from launcher.worker.restore import restore
 from tests.worker import trainings
 from tests.worker.trainings import ALONE, new_run, same, saved, saver, step, training
 

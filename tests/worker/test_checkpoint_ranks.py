@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from launcher.rundir import RunDir
-from launcher.worker.checkpoint import restore
+from launcher.worker.restore import restore
 from launcher.worker.world import World
 from tests.worker.trainings import new_run, saver, training
 

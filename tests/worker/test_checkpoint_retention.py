@@ -9,7 +9,8 @@ import pytest
 
 from launcher import checkpoints
 from launcher.rundir import RunDir, json_lines
-from launcher.worker.checkpoint import restore
+from launcher.worker.errors import WorkerError
+from launcher.worker.restore import restore
 from tests.worker.trainings import ALONE, new_run, saved, saver, step, training
 
 SCORES = [0.5, 0.9, 0.7, 0.9, 0.6, 0.8]
@@ -87,3 +88,16 @@ def test_the_same_step_saved_again_replaces_the_older(tmp_path: Path) -> None:
     writer.save(state, metrics={"test/accuracy": 0.5}, rows=7, attempt=1, block=True)
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000000"]
     assert restore(run, state, ALONE) == 7
+
+
+def test_nothing_of_an_older_attempt_is_taken_once_a_newer_one_has_begun(tmp_path: Path) -> None:
+    """A node that froze comes back and would go on writing."""
+    run, state = new_run(tmp_path), training()
+    writer = saver(run)
+    step(state)
+    run.attempt(2).mkdir(parents=True)
+    with pytest.raises(WorkerError, match="attempt 2 of this run has begun"):
+        writer.save(state, metrics={}, rows=0, attempt=1, block=True)
+    assert list(run.checkpoints.iterdir()) == []
+    writer.save(state, metrics={}, rows=0, attempt=2, block=True)
+    assert kept(run) == [1]

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from launcher.worker.checkpoint import load_model_weights, restore
 from launcher.worker.errors import WorkerError
+from launcher.worker.restore import load_model_weights, restore
 from tests.worker.trainings import ALONE, network, new_run, same, saved, step, training
 
 OPTIMIZERS = {

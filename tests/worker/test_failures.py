@@ -104,6 +104,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
      "train.schedule: 10% needs a run of known length"),
     ({"precision": "fp16"}, "fp16 needs a GPU"),
     ({"optimizer": {"target": "sgd", "lr": 0.1, "groups": [{"match": "head.*", "lr": 1.0}]}}, "'head.*' matches no parameter"),
+    ({"optimizer": "torch.optim:LBFGS"}, "its step() needs a closure"),
     ({"model": "broken:Net"}, "train.model: broken does not import: NameError"),
 ]  # fmt: skip
 

@@ -19,9 +19,9 @@ from torch import nn
 
 from launcher.rundir import RunDir
 from launcher.spec.train import OptimizerTarget
-from launcher.worker.build import read_job
 from launcher.worker.data.order import Order
 from launcher.worker.errors import WorkerError
+from launcher.worker.job import read_job
 from launcher.worker.losses import make_objective
 from launcher.worker.optim import make_optimizer
 from launcher.worker.train import train
@@ -85,7 +85,7 @@ class Case:
 def train_all(runs: Sequence[RunDir]) -> list[int]:
     """On a rank: trains each run in one world."""
     jobs = [read_job(run) for run in runs]
-    with joined(jobs[0], 60.0) as world:
+    with joined(jobs[0]) as world:
         return [train(run, job, world) for run, job in zip(runs, jobs, strict=True)]
 
 

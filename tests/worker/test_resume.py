@@ -14,7 +14,7 @@ import pytest
 from launcher import rank
 from launcher.rundir import RunDir
 from launcher.worker import control
-from launcher.worker.build import read_job
+from launcher.worker.job import read_job
 from launcher.worker.train import train
 from launcher.worker.world import joined
 from tests.worker.worlds import a_job, on_ranks, run_of, train_run
@@ -63,7 +63,7 @@ def train_with_stops(run: RunDir, stops: tuple[int, ...]) -> list[int]:
 
     rank.pulse, control.ASK_EVERY_S = noted, 0.0
     codes, job = [], read_job(run)
-    with joined(job, 60.0) as world:
+    with joined(job) as world:
         for stop in (*stops, math.inf):
             control.asked_to_stop = partial(lambda stop: done[-1] >= stop, stop)
             codes.append(train(run, job, world))

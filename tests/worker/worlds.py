@@ -15,7 +15,8 @@ from typing import Any
 
 from launcher.load import dump_job, parse_job
 from launcher.rundir import RunDir
-from launcher.worker.build import build, read_job
+from launcher.worker.build import build
+from launcher.worker.job import read_job
 from launcher.worker.world import World, joined
 
 HERE = str(Path(__file__).parent)
@@ -101,7 +102,7 @@ def a_job(**train: Any) -> dict[str, Any]:
 
 def in_world(runs: list[RunDir], function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """On a rank: function(training, run, *arguments) for each run's training, all in one world."""
-    with joined(read_job(runs[0]), 60.0) as world:
+    with joined(read_job(runs[0])) as world:
         return [function(build(run, read_job(run), world), run, *arguments) for run in runs]
 
 
@@ -110,7 +111,7 @@ def train_run(run: RunDir) -> int:
     from launcher.worker.train import train
 
     job = read_job(run)
-    with joined(job, 60.0) as world:
+    with joined(job) as world:
         return train(run, job, world)
 
 

@@ -9,6 +9,12 @@ from launcher.backends.carrier import start_carrier
 from launcher.plan import Node, Plan
 
 
+def shell(node: Node, job: str | None, command: Sequence[str], *, terminal: bool) -> tuple[str, ...]:
+    """A step beside that of the agents, which takes nothing from them."""
+    beside = ("--overlap", "--nodes=1", "--ntasks=1", "--cpu-bind=none", "--mem=0", "--gres=none")
+    return ("srun", f"--jobid={job}", *beside, f"--nodelist={node.host}", *(("--pty",) if terminal else ()), *command)
+
+
 def start_agents(plan: Plan, nodes: Sequence[Node]) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
     """Tasks are numbered in the order of the allocation's nodes, which is the plan's. Raises BackendError."""
     ordered = sorted(nodes, key=lambda node: node.index)

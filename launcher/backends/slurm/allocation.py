@@ -7,18 +7,26 @@ import re
 import sys
 from collections.abc import Iterator
 
+from launcher.backends.carrier import agent_command, interpreter, mounts, set_up
 from launcher.backends.slurm.queue import scontrol
 from launcher.errors import BackendError
 from launcher.plan import Cluster, Machine
 from launcher.spec import Job
 
 SPANS = re.compile(r"(\d+)(?:\(x(\d+)\))?")
+SET_UP = "LAUNCHER_SET_UP"
+"""In a job's environment: its script has run the shell lines."""
 ADDRESS = re.compile(r"\bNodeName=(\S+).*?\bNodeAddr=(\S+)")
 
 
 def cluster(job: Job) -> Cluster:
     """Raises BackendError where the allocation is too small, or Slurm does not answer."""
     return held(job) if "SLURM_JOB_ID" in os.environ else asked_for(job)
+
+
+def allocated() -> int | None:
+    """Nodes of the allocation that this process runs in, if any."""
+    return int(os.environ["SLURM_JOB_NUM_NODES"]) if "SLURM_JOB_ID" in os.environ else None
 
 
 def held(job: Job) -> Cluster:
@@ -36,10 +44,10 @@ def held(job: Job) -> Cluster:
     cores = list(cpus_per_node(os.environ["SLURM_JOB_CPUS_PER_NODE"]))[: len(hosts)]
     gpus = () if wants.device == "cpu" else tuple(map(str, range(gpus_here())))
     machines = tuple(
-        Machine(host=host, address=addresses.get(host, host), cpus=tuple(range(count)), gpus=gpus)
-        for host, count in zip(hosts, cores, strict=True)
+        Machine(host=host, address=addresses.get(host, host), cpus=tuple(range(count)), gpus=gpus, agent=agent(job, index))
+        for index, (host, count) in enumerate(zip(hosts, cores, strict=True))
     )
-    return Cluster(backend="slurm", machines=machines, python=interpreter(job), carrier=srun(min(cores)))
+    return described(job, machines, min(cores), provisional=False)
 
 
 def asked_for(job: Job) -> Cluster:
@@ -49,13 +57,36 @@ def asked_for(job: Job) -> Cluster:
     cores = ranks * (wants.slurm.cpus_per_proc or 1)
     gpus = () if wants.device == "cpu" else tuple(map(str, range(wants.slurm.gpus_per_node or 0)))
     machines = tuple(
-        Machine(host=f"node-{index}", address=f"node-{index}", cpus=tuple(range(cores)), gpus=gpus) for index in range(count)
+        Machine(host=f"node-{index}", address=f"node-{index}", cpus=tuple(range(cores)), gpus=gpus, agent=agent(job, index))
+        for index in range(count)
     )
-    return Cluster(backend="slurm", machines=machines, python=interpreter(job), provisional=True, carrier=srun(cores))
+    return described(job, machines, cores, provisional=True)
 
 
-def interpreter(job: Job) -> str:
-    return job.environment.python or sys.executable
+def described(job: Job, machines: tuple[Machine, ...], cores: int, *, provisional: bool) -> Cluster:
+    outside = sys.executable if job.environment.container else None
+    python = interpreter(job, sys.executable)
+    return Cluster(
+        backend="slurm", machines=machines, python=python, outside=outside, provisional=provisional,
+        carrier=(*by_hand(job, provisional=provisional), *srun(cores), *pyxis(job)),
+    )  # fmt: skip
+
+
+def agent(job: Job, index: int) -> tuple[str, ...]:
+    return agent_command(job, interpreter(job, sys.executable), index)
+
+
+def by_hand(job: Job, *, provisional: bool) -> tuple[str, ...]:
+    """The job's shell lines, where no script of ours has run them: in an allocation of the user's own."""
+    return () if provisional or os.environ.get(SET_UP) else set_up(job)
+
+
+def pyxis(job: Job) -> tuple[str, ...]:
+    """Options that this plug-in gives to srun."""
+    spec = job.environment
+    if spec.container is None or spec.runtime != "pyxis":
+        return ()
+    return (f"--container-image={spec.container}", f"--container-mounts={','.join(mounts(job))}")
 
 
 def srun(cores: int) -> tuple[str, ...]:

@@ -2,26 +2,121 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
 
+from launcher.backends.waiting import ACTIVE, PENDING, Waiting
 from launcher.errors import BackendError
 
 ANSWER_S = 30.0
+LOOK_S = 10.0
+"""For who only wants to see: longer than Slurm's own clients wait for a controller that is down."""
+DOWN = "Slurm's controller does not answer. Jobs in the queue and running ones are not lost: try again later"
+NO_REASON = ("", "None")
+NO_HOST = ("", "n/a", "(null)")
+TEXT = "%i|%T|%r|%B"
 
 
-def slurm(*argv: str, text: str | None = None) -> str:
+def slurm(*argv: str, text: str | None = None, patience_s: float = ANSWER_S) -> str:
     """A command's output. Raises BackendError where it fails, is not there or does not answer."""
+    done = asked(argv, text, patience_s)
+    if done.returncode != 0:
+        raise BackendError(f"{argv[0]}: {complaint(done)}")
+    return done.stdout
+
+
+def asked(argv: tuple[str, ...], text: str | None = None, patience_s: float = ANSWER_S) -> subprocess.CompletedProcess[str]:
+    """Raises BackendError where it is not there or does not answer."""
     try:
-        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+        return subprocess.run(argv, input=text, capture_output=True, text=True, errors="replace", timeout=patience_s, check=False)
     except FileNotFoundError:
         raise BackendError(f"{argv[0]} is not here: this machine is no part of a Slurm cluster. Use --backend local") from None
     except subprocess.TimeoutExpired:
-        raise BackendError(f"{argv[0]} did not answer within {ANSWER_S:g} s: Slurm's controller may be down") from None
-    if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"ended with code {done.returncode}"
-        raise BackendError(f"{argv[0]}: {said.removeprefix(f'{argv[0]}: ').removeprefix('error: ')}")
-    return done.stdout
+        raise BackendError(f"{argv[0]} did not answer within {patience_s:g} s: Slurm's controller may be down") from None
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command said against it, in one line, without its own name in every sentence."""
+    name = str(done.args[0])
+    lines = [line.removeprefix(f"{name}: ").removeprefix("error: ").strip() for line in done.stderr.splitlines()]
+    said = "; ".join(dict.fromkeys(line for line in lines if line and not line.startswith("Try ")))
+    if "Unable to contact slurm controller" in said:
+        said = f"{said}: {DOWN}"
+    return said or f"ended with code {done.returncode}"
+
+
+def is_here() -> bool:
+    """Whether this machine is part of a cluster: its commands alone do not make it one. A controller that is down still does."""
+    if "SLURM_JOB_ID" in os.environ:
+        return True
+    if shutil.which("sbatch") is None:
+        return False
+    with suppress(BackendError):
+        return "configuration source" not in asked(("scontrol", "ping")).stderr
+    return True
 
 
 def scontrol(*argv: str) -> str:
     return slurm("scontrol", *argv)
+
+
+def waiting(users: Iterable[int]) -> dict[str, Waiting]:
+    """All jobs of these users that Slurm knows, by number: one question, whatever their number. Raises BackendError."""
+    who = ("-t", "all", "-u", ",".join(map(str, sorted(users))))
+    with suppress(ValueError, KeyError, TypeError):
+        return read_json(json.loads(asked(("squeue", *who, "--json"), patience_s=LOOK_S).stdout))
+    # Built without JSON, or older than that.
+    return read_text(slurm("squeue", *who, "--noheader", f"--format={TEXT}", patience_s=LOOK_S))
+
+
+def read_json(data: Mapping[str, Any]) -> dict[str, Waiting]:
+    """22.05 writes a state as a word, 23.11 and later as a list of words. Raises KeyError where it is something else.
+
+    Raises BackendError where the controller is down: squeue itself then ends well, with a list of errors and no jobs.
+    """
+    if errors := data.get("errors"):
+        told = ", ".join(str(each.get("description") or each.get("error")) for each in errors)
+        raise BackendError(f"squeue: {told}: {DOWN}")
+    found = (from_json(job) for job in data["jobs"])
+    return {job.number: job for job in found}
+
+
+def from_json(job: Mapping[str, Any]) -> Waiting:
+    state = job["job_state"]
+    words = [state] if isinstance(state, str) else list(state)
+    return Waiting(
+        number=str(job["job_id"]), state=telling(words), reason=said(job.get("state_reason"), NO_REASON),
+        host=said(job.get("batch_host"), NO_HOST),
+    )  # fmt: skip
+
+
+def telling(words: list[str]) -> str:
+    """Of `RUNNING, COMPLETING` or `PENDING, REQUEUED` the word that tells whether it waits, runs or is over."""
+    for kind in (PENDING, ACTIVE):
+        if hit := [word for word in words if word in kind]:
+            return hit[0]
+    return words[0]
+
+
+def read_text(text: str) -> dict[str, Waiting]:
+    return {job.number: job for job in from_text(text)}
+
+
+def from_text(text: str) -> Iterator[Waiting]:
+    for line in text.splitlines():
+        number, state, reason, host = line.split("|")
+        yield Waiting(number=number, state=state, reason=said(reason, NO_REASON), host=said(host, NO_HOST))
+
+
+def said(word: str | None, nothing: tuple[str, ...]) -> str | None:
+    return None if word is None or word in nothing else word
+
+
+def take_back(number: str) -> None:
+    """Takes a job out of the queue, unless it has begun meanwhile. Raises BackendError."""
+    slurm("scancel", "--quiet", "--state=PENDING", number, patience_s=LOOK_S)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
+from launcher.backends.slurm.allocation import SET_UP
 from launcher.plan import Plan
 from launcher.rundir import RunDir
 from launcher.spec import Job
@@ -19,7 +20,7 @@ LEAD_S = 300
 def render(job: Job, plan: Plan, run: RunDir, template: str) -> str:
     return Template(template).substitute(
         directives="\n".join(f"#SBATCH {line}" for line in directives(job, run)),
-        setup="\n".join(job.environment.setup),
+        setup="\n".join([*job.environment.setup, f"export {SET_UP}=1"]) if job.environment.setup else "# nothing to set up",
         supervisor=shlex.join(map(run.fill, plan.supervisor)),
     )
 
@@ -28,9 +29,10 @@ def directives(job: Job, run: RunDir) -> Iterator[str]:
     wants, slurm = job.resources, job.resources.slurm
     yield option("job-name", job.name)
     yield option("nodes", nodes(job))
-    yield option("ntasks-per-node", 1)
+    if wants.fewest == wants.most:  # of a range it makes Slurm give the fewest
+        yield option("ntasks-per-node", 1)
     if slurm.gpus_per_node:
-        yield option("gpus-per-node", slurm.gpus_per_node)
+        yield option(slurm.gpu_option, f"{'gpu:' if slurm.gpu_option == 'gres' else ''}{slurm.gpus_per_node}")
     if slurm.cpus_per_proc:
         ranks = wants.procs_per_node if wants.procs_per_node != "auto" else slurm.gpus_per_node or 1
         yield option("cpus-per-task", ranks * slurm.cpus_per_proc)
@@ -43,7 +45,7 @@ def directives(job: Job, run: RunDir) -> Iterator[str]:
     if wants.time is not None:
         yield option("time", minutes(wants.time.seconds))
         yield option("signal", f"B:USR1@{LEAD_S}")
-    yield option("output", str(run.path / "logs" / "slurm-%j.out").replace("%", "%%").replace("%%j", "%j"))
+    yield option("output", str(run.logs).replace("%", "%%") + "/slurm-%j.out")
     yield option("chdir", job.workdir)
     yield from ("--open-mode=append", "--no-requeue", "--no-kill", "--export=ALL")
     yield from slurm.extra

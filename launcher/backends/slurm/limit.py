@@ -1,0 +1,68 @@
+"""How long this job may still run, and whether somebody is pushing it out: what scontrol says of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from launcher.backends.slurm.queue import slurm
+
+FIELD = re.compile(r"(?:^|\s)([A-Za-z/:]+)=(\S+)")
+NOTHING = ("(null)", "N/A", "Unknown", "None", "UNLIMITED", "INVALID")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A job's standing in the queue."""
+
+    state: str
+    began: float | None
+    """Seconds since the epoch."""
+    ends: float | None
+    """When its time limit is reached; None where it has none, and once the job is being ended."""
+    preempted: bool
+    """Whether it has to make room for another job."""
+    excluded: tuple[str, ...] = ()
+    """Hosts that it may not be given."""
+
+
+def standing(job: str) -> Standing:
+    """Raises BackendError."""
+    return parse(slurm("scontrol", "show", "job", "-o", job))
+
+
+def parse(text: str) -> Standing:
+    """`scontrol show job -o`; its times are local."""
+    fields = dict(FIELD.findall(text))
+    state = fields.get("JobState", "")
+    return Standing(
+        state=state,
+        began=moment(fields.get("StartTime")),
+        ends=moment(fields.get("EndTime")) if state == "RUNNING" and fields.get("TimeLimit") not in NOTHING else None,
+        preempted=moment(fields.get("PreemptTime")) is not None or state == "PREEMPTED",
+        excluded=tuple(each for each in (fields.get("ExcNodeList", "(null)"),) if each not in NOTHING),
+    )
+
+
+def moment(text: str | None) -> float | None:
+    if text is None or text in NOTHING:
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def own_job() -> str | None:
+    """The job that this process runs in, if any."""
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def is_batch_script() -> bool:
+    """Whether this process has taken the batch shell's place: then nothing is left of the job when it ends.
+
+    In salloc, and in a script of the user's own that goes on afterwards, it has not.
+    """
+    return os.environ.get("SLURM_TASK_PID") == str(os.getpid()) and os.environ.get("ENVIRONMENT") == "BATCH"

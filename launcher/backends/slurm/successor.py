@@ -1,0 +1,93 @@
+"""The job that goes on with a run when this one is over: queued beforehand, so that the death of the batch host costs nothing.
+
+Submitted with `--dependency=afterany`, never requeued: two jobs of a run cannot run at the same time. Where this job ends for
+a node that was lost, it does not wait: the dead node keeps a job completing until Slurm's own timeout.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+
+from launcher.backends.distrust import distrusted, remembered
+from launcher.backends.slurm.queue import ANSWER_S, scontrol, slurm
+from launcher.backends.slurm.script import render, template
+from launcher.errors import BackendError
+from launcher.plan import Plan
+from launcher.rundir import RunDir, write_atomic
+from launcher.spec import Job
+
+SCRIPT = "job.sbatch"
+FOLLOWS = "LAUNCHER_FOLLOWS"
+"""In a successor's environment: the job that it follows."""
+OURS = ("SLURM_", "SBATCH_", "SRUN_")
+"""Of this job's own environment nothing may reach the next one's; SLURM_CONF apart."""
+
+
+def succeed(run: RunDir, job: Job, plan: Plan, *, after: str) -> str:
+    """Queues the successor; its number. Raises BackendError."""
+    script = run.path / SCRIPT
+    alike: tuple[str, ...] = ()
+    if not script.exists():  # this job was submitted by hand
+        write_atomic(script, render(job, plan, run, template()))
+        alike = asked_for(after)
+    return sbatch("--parsable", f"--dependency=afterany:{after}", *alike, *exclusion(job), str(script), follows=after)
+
+
+def asked_for(job: str) -> tuple[str, ...]:
+    """What a job that was submitted by hand was given, as options for the next one."""
+    fields = dict(part.split("=", 1) for part in scontrol("show", "job", "-o", job).split() if "=" in part)
+    options = {"partition": "Partition", "time": "TimeLimit", "account": "Account", "qos": "QOS", "gres": "TresPerNode",
+               "cpus-per-task": "CPUs/Task"}  # fmt: skip
+    given = {name: fields.get(field, "(null)") for name, field in options.items()}
+    return tuple(f"--{name}={value.removeprefix('gres:')}" for name, value in given.items() if value not in ("(null)", "N/A"))
+
+
+def sbatch(*argv: str, follows: str) -> str:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(OURS) or name == "SLURM_CONF"}
+    try:
+        done = subprocess.run(["sbatch", *argv], env={**env, FOLLOWS: follows}, capture_output=True, text=True, timeout=ANSWER_S,
+                              check=False)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BackendError(f"sbatch did not answer: {error}") from None
+    if done.returncode != 0:
+        raise BackendError(" ".join(done.stderr.split()) or f"sbatch ended with code {done.returncode}")
+    return done.stdout.strip().split(";")[0]
+
+
+def release(successor: str, job: Job, without: Sequence[str]) -> None:
+    """It need not wait any longer, and is not given these hosts, where that leaves enough of them. Raises BackendError."""
+    options = [option.replace("--exclude=", "ExcNodeList=") for option in exclusion(job, without)]
+    scontrol("update", f"JobId={successor}", "Dependency=", *options)
+
+
+def exclusion(job: Job, without: Sequence[str] = ()) -> tuple[str, ...]:
+    """As an option of sbatch: what the job says, hosts that failed lately, and `without`. Raises BackendError.
+
+    Slurm would hold a job for ever that asks for more nodes than its exclusions leave: then only the job's own count.
+    """
+    hosts = partition_hosts(job)
+    without = without if job.resources.slurm.nodelist is None else ()  # the user's own choice
+    bad = list(dict.fromkeys([*without, *distrusted(remembered(time.time()), hosts)]))
+    if len(set(hosts) - set(bad)) < job.resources.fewest + job.resources.spares:
+        bad = []
+    names = [*([job.resources.slurm.exclude] if job.resources.slurm.exclude else []), *bad]
+    return (f"--exclude={','.join(names)}",) if names else ()
+
+
+def partition_hosts(job: Job) -> list[str]:
+    """Raises BackendError."""
+    name = job.resources.slurm.partition or os.environ.get("SLURM_JOB_PARTITION")
+    return slurm("sinfo", "-h", "-N", "-o", "%N", *(["-p", name] if name else [])).split()
+
+
+def withdraw(successor: str) -> None:
+    """Raises BackendError. One that has gone already is no error."""
+    slurm("scancel", "--quiet", successor)
+
+
+def followed() -> str | None:
+    """The job that this one was queued to follow. Taken out of the environment: ranks have no use for it."""
+    return os.environ.pop(FOLLOWS, None)

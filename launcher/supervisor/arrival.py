@@ -1,0 +1,56 @@
+"""A supervisor that finds itself in a queue job: what it has been given, and what became of the job before it."""
+
+from __future__ import annotations
+
+from launcher import backends
+from launcher.errors import LaunchError
+from launcher.events import LIVE, State, fold, ledger, record
+from launcher.load import dump_job
+from launcher.plan import Plan, make_plan, settle
+from launcher.rundir import RunDir, write_atomic, write_json
+from launcher.spec import Job
+from launcher.supervisor.cause import Outcome
+from launcher.supervisor.ladder import Budget, carried, jobs_without_progress
+
+CODES: dict[State, int] = {"done": 0, "failed": 1, "stopped": 75, "cancelled": 130}
+
+
+def arrive(run: RunDir, job: Job, plan: Plan) -> tuple[Job, Plan]:
+    """The plan anew, on the nodes that the queue gave. Raises BackendError, having said so in the ledger."""
+    try:
+        plan = make_plan(job, backends.choose(plan.backend).cluster(job))
+    except LaunchError as error:
+        record(run, "failed", reason=str(error), exit_code=error.exit_code)
+        raise
+    job = settle(job, plan)
+    write_atomic(run.job, dump_job(job))
+    write_json(run.plan, plan.to_json())
+    return job, plan
+
+
+def already_over(run: RunDir) -> Outcome | None:
+    """A successor whose run has ended, and which could not be taken out of the queue, has nothing to do."""
+    summary = fold(ledger(run))
+    if summary.state not in CODES:
+        return None
+    return Outcome(state=summary.state, exit_code=0, reason=f"{summary.reason or summary.state}: nothing is left to do")
+
+
+def account_for(run: RunDir, followed: str) -> None:
+    """A job that died with the run in its hands (its node, or its supervisor alone) said nothing: it is said here."""
+    summary = fold(ledger(run))
+    if summary.state in LIVE:
+        died = f"job {followed} ended without a word: its supervisor died, or the node that it ran on"
+        record(run, "failure", attempt=summary.attempts or None, kind="agent", reason=f"{died}. Its successor goes on")
+
+
+def budget_left(run: RunDir, allowed: int, progress: int) -> Budget:
+    return carried(list(ledger(run)), allowed=allowed, progress=progress)
+
+
+def stuck(run: RunDir, allowed: int) -> str | None:
+    """Why not to go on, where job after job has made no progress."""
+    jobs = jobs_without_progress(list(ledger(run)))
+    if jobs <= allowed + 1:
+        return None
+    return f"{jobs - 1} jobs in a row left no new checkpoint: another one would end the same"

@@ -1,0 +1,73 @@
+"""`--after RUN`: a run that begins once another one is done. Only done counts: otherwise this one ends too, with the reason."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+
+from launcher import backends
+from launcher.events import LIVE, ledger, record
+from launcher.rundir import RunDir
+from launcher.standing import standing
+from launcher.supervisor.cause import Outcome
+
+LOOK_S = 1.0
+
+
+def follow(run: RunDir, other: RunDir | None) -> None:
+    """Writes down which run this one is to follow; None: none any more."""
+    record(run, "follows", other=None if other is None else str(other.path))
+
+
+def followed_run(run: RunDir) -> RunDir | None:
+    paths = [entry.get("other") for entry in ledger(run) if entry["event"] == "follows"]
+    return RunDir(paths[-1]) if paths and paths[-1] else None
+
+
+def wait_turn(run: RunDir, backend: str, signals: Sequence[signal.Signals]) -> Outcome | None:
+    """Returns when it may begin: None; otherwise how it ended instead.
+
+    In a job of a queue nothing waits on nodes that others could use: the run is queued again, behind the other's next job.
+    """
+    other = followed_run(run)
+    if other is None:
+        return None
+    told = False
+    while (there := standing(other)).state in LIVE or there.state == "queued":
+        queue = backends.QUEUES.get(backend)
+        if queue is not None and there.job is not None and queue.own_job() is not None:
+            reason = f"run {other.id}, which it follows, goes on in job {there.job}"
+            number = queue.again(run, after=[there.job])
+            return ended(run, Outcome(state="queued", exit_code=75, reason=reason), number)
+        if asked := wish(run, signals):
+            return ended(run, asked)
+        if not told:
+            told = True
+            record(run, "queued", reason=f"waits for run {other.id}, which is {there.state}")
+        time.sleep(LOOK_S)
+    if there.state == "done":
+        return None
+    why = f": {there.reason}" if there.reason else ""
+    return ended(run, Outcome(state="stopped", exit_code=75, reason=(
+        f"run {other.id}, which it was to follow, is {there.state}{why}. Begin all the same with launch resume {run.id}"
+    )))  # fmt: skip
+
+
+def wish(run: RunDir, signals: Sequence[signal.Signals]) -> Outcome | None:
+    """How it ends at somebody's wish, before it began."""
+    if run.request("cancel").exists():
+        return Outcome(state="cancelled", exit_code=130, reason="launch cancel, before it began")
+    if run.request("stop").exists():
+        return Outcome(state="stopped", exit_code=75, reason="launch stop, before it began")
+    if signals:
+        code = 130 if signals[0] == signal.SIGINT else 75
+        return Outcome(state="stopped", exit_code=code, reason=f"{signals[0].name} received, before it began")
+    return None
+
+
+def ended(run: RunDir, outcome: Outcome, job: str | None = None) -> Outcome:
+    for what in ("stop", "cancel"):
+        run.request(what).unlink(missing_ok=True)
+    record(run, outcome.state, reason=outcome.reason, exit_code=outcome.exit_code, job=job)
+    return outcome

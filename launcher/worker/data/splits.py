@@ -1,0 +1,89 @@
+"""The job's data sets, by split, and a loader for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils.data import IterableDataset, default_collate
+
+from launcher.rundir import RunDir, read_json
+from launcher.spec.target import Target
+from launcher.spec.train import Train
+from launcher.worker.data.fetch import Fetch, Transform
+from launcher.worker.data.loader import Loader, MapLoader, Reading, StreamLoader
+from launcher.worker.data.order import Order
+from launcher.worker.data.portions import Cut, Epochs
+from launcher.worker.errors import WorkerError
+from launcher.worker.targets import built, constructed_or_bound, found
+from launcher.worker.world import World, first_on_node
+
+
+def splits(spec: Train) -> list[tuple[str, Target]]:
+    named = (("train", spec.data.train), ("val", spec.data.val), ("test", spec.data.test))
+    return [(split, target) for split, target in named if target is not None]
+
+
+def make_datasets(spec: Train, world: World) -> dict[str, Any]:
+    """By split; built on one rank per file system before the others, since it may download or unpack."""
+    wanted = splits(spec)
+    for split, target in wanted:
+        found("data", target, f"train.data.{split}")  # imports, which may take long, side by side
+    with first_on_node(world):
+        return {
+            split: checked(built("data", target, f"train.data.{split}"), target, f"train.data.{split}")
+            for split, target in wanted
+        }
+
+
+def checked(dataset: Any, target: Target, field: str) -> Any:
+    """Raises WorkerError for what is no data set, or an empty one."""
+    if isinstance(dataset, IterableDataset) or (hasattr(dataset, "__iter__") and not hasattr(dataset, "__getitem__")):
+        return dataset
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        kind = type(dataset).__name__
+        raise WorkerError(
+            f"{field}: {target.target} gives a {kind}, which has neither a length and items nor is iterable", kind="spec"
+        )
+    if len(dataset) == 0:
+        raise WorkerError(f"{field}: {target.target} is empty: there is nothing to learn from or to evaluate", kind="spec")
+    return dataset
+
+
+def make_loader(dataset: Any, split: str, spec: Train, seed: int, run: RunDir, world: World) -> Loader:
+    data, training = spec.data, split == "train"
+    pinned = world.device.type == "cuda" and data.pin_memory is not False
+    reading = Reading(num_workers=data.num_workers, prefetch=data.prefetch, pin_memory=pinned)
+    cut = Cut(batch_size=data.batch_size, micro_batch_size=micro_batch_size(spec, run, world), rank=world.rank,
+              world_size=world.world_size)  # fmt: skip
+    augment = make_augment(data.augment) if training else []
+    fetch = Fetch(dataset, seed, world.rank, f"train.data.{split}", augment, make_collate(data.collate))
+    drop_last, limit = training and data.drop_last, spec.limit_batches
+    if not hasattr(dataset, "__len__") or isinstance(dataset, IterableDataset):
+        return StreamLoader(fetch=fetch, cut=cut, drop_last=drop_last, limit_batches=limit, reading=reading, repeats=not training)
+    order = Order(len(dataset), seed, shuffle=training and data.shuffle)
+    epochs = Epochs(order=order, cut=cut, drop_last=drop_last, limit_batches=limit)
+    if epochs.steps == 0:
+        raise WorkerError(
+            f"train.data.{split} has {len(dataset)} samples, fewer than a batch of {data.batch_size}, and drop_last leaves "
+            "the rest out: there is no batch. Write a smaller batch_size, or drop_last: false",
+            kind="spec",
+        )
+    return MapLoader(fetch=fetch, epochs=epochs, reading=reading, repeats=not training)
+
+
+def micro_batch_size(spec: Train, run: RunDir, world: World) -> int:
+    """Of a rank: its whole share, or what an attempt before this one came to when memory ran out."""
+    share = -(-spec.data.batch_size // world.world_size)
+    if spec.data.micro_batch_size != "auto":
+        return min(spec.data.micro_batch_size, share)
+    found_out = read_json(run.micro_batch) or {}
+    return min(share, int(found_out.get("micro_batch_size", share)))
+
+
+def make_augment(targets: list[Target]) -> list[Transform]:
+    return [constructed_or_bound("augment", target, f"train.data.augment[{number}]") for number, target in enumerate(targets)]
+
+
+def make_collate(target: Target | None) -> Callable[[list[Any]], Any]:
+    return default_collate if target is None else constructed_or_bound("collate", target, "train.data.collate")

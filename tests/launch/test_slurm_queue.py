@@ -1,0 +1,116 @@
+"""What the queue says, in the words of several versions, and how a run stands by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from launcher.backends.slurm import partitions
+from launcher.backends.slurm.queue import read_json, read_text
+from launcher.backends.waiting import Waiting
+from launcher.errors import BackendError
+from launcher.events import Summary
+from launcher.load import parse_job
+from launcher.standing import by_queue
+
+RECORDED = Path(__file__).parents[1] / "golden" / "squeue"
+
+
+def test_squeue_of_22_05() -> None:
+    found = read_json(json.loads((RECORDED / "22.05.json").read_text()))
+    assert found == read_text((RECORDED / "22.05.txt").read_text())
+    assert found["17"] == Waiting(number="17", state="PENDING", reason="Resources")
+    assert found["16"] == Waiting(number="16", state="RUNNING", host="n1")
+    assert {job.reason for job in found.values() if job.waits} == {"Resources", "Priority", "Dependency", "PartitionNodeLimit"}
+
+
+def test_squeue_of_24_11() -> None:
+    found = read_json(json.loads((RECORDED / "24.11.json").read_text()))
+    assert found["101"] == Waiting(number="101", state="PENDING", reason="Resources")
+    assert [number for number, job in found.items() if job.runs] == ["102", "103"]
+    assert [number for number, job in found.items() if job.waits] == ["101", "105"]
+    assert (found["104"].state, found["104"].reason) == ("TIMEOUT", "TimeLimit")
+
+
+def test_squeue_that_ends_well_without_a_controller() -> None:
+    with pytest.raises(BackendError, match=r"Failed while looking for jobs: Slurm's controller does not answer"):
+        read_json({"errors": [{"description": "Failed while looking for jobs", "error_number": -1}], "jobs": []})
+
+
+JOBS = {
+    "1": Waiting(number="1", state="PENDING", reason="Priority"),
+    "2": Waiting(number="2", state="RUNNING", host="n1"),
+    "3": Waiting(number="3", state="NODE_FAIL", reason="NodeDown"),
+    "4": Waiting(number="4", state="PENDING", reason="Dependency"),
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "state", "job", "says"),
+    [
+        (Summary(state="queued", job="1"), "queued", "1", "job 1 waits: Priority"),
+        (Summary(state="queued", job="1", reason="preempted: saved"), "queued", "1", "job 1 waits: Priority; preempted: saved"),
+        (Summary(state="queued", job="2"), "starting", "2", "job 2 has begun on n1"),
+        (Summary(state="queued", job="3"), "stopped", "3", "job 3 ended as NODE_FAIL (NodeDown) without a word"),
+        (
+            Summary(state="queued", job="9"),
+            "stopped",
+            "9",
+            "job 9 is no longer in the queue, and left no word, and nothing follows",
+        ),
+        (Summary(state="running", job="2"), "running", "2", ""),
+        (Summary(state="running", job="2", successor="4"), "running", "2", ""),
+        (Summary(state="running", job="3", successor="4"), "queued", "4", "job 4 waits: Dependency"),
+        (Summary(state="running", job="3", successor="2"), "starting", "2", "job 2 goes on with it on n1"),
+        (Summary(state="running", job="3"), "stopped", "3", "launch resume"),
+    ],
+)
+def test_run_stands_as_its_ledger_and_the_queue_say(told: Summary, state: str, job: str, says: str) -> None:
+    now = by_queue(told, JOBS)
+    assert (now.state, now.job) == (state, job)
+    assert says in (now.reason or "")
+
+
+def test_supervisor_that_died_on_this_machine_is_not_believed_alive_by_its_allocation() -> None:
+    assert by_queue(Summary(state="running", job="2"), JOBS, died_here=True).state == "stopped"
+
+
+SINFO = "main*|0/4/0/4|infinite|up\nshort|0/2/0/2|5:00|up\nbig|0/16/0/16|2-00:00:00|down\n"
+
+
+@pytest.mark.parametrize(
+    ("resources", "says"),
+    [
+        (
+            "{nodes: 9}",
+            "asks for 9 nodes, and it would wait for ever: main (4 nodes, no time limit). Large enough: big (16 nodes",
+        ),
+        ("{nodes: 17}", "No partition has as many"),
+        ("{nodes: 4, spares: 1}", "5 nodes (1 of them spare)"),
+        ("{slurm: {partition: shrt}}", "there is no partition 'shrt'. Did you mean 'short'?"),
+        ("{time: 6m, slurm: {partition: short}}", "resources.time is 6m"),
+    ],
+)
+def test_what_can_never_run_is_refused_with_what_there_is(resources: str, says: str) -> None:
+    job = parse_job(f"run: {{program: [x]}}\nresources: {resources}\n")
+    with pytest.raises(BackendError) as refused:
+        partitions.fitting(job, list(partitions.read(SINFO)))
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "resources", ["{nodes: 4}", "{nodes: {min: 4, max: 9}}", "{time: 5m, slurm: {partition: short}}", "{time: 9d}",
+                  "{time: 6m, slurm: {partition: 'short,big'}}"],
+)  # fmt: skip
+def test_what_can_run_is_let_through(resources: str) -> None:
+    partitions.fitting(parse_job(f"run: {{program: [x]}}\nresources: {resources}\n"), list(partitions.read(SINFO)))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("5:00", 300), ("1:00:00", 3600), ("2-01:00:00", 176_400), ("infinite", None), ("n/a", None), ("90", 90)],
+)
+def test_time_limits_of_sinfo(text: str, seconds: float | None) -> None:
+    assert partitions.seconds(text) == seconds

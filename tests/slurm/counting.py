@@ -1,0 +1,103 @@
+"""A program without torch that counts, saves when it is asked to, and goes on from there; and what a test needs around it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launcher.rundir import RunDir, json_lines
+from tests.slurm.cluster import Cluster
+
+PROGRAM = """\
+import os, sys, time
+from pathlib import Path
+from launcher.rank import pulse, should_stop
+
+if Path("/dev/shm/black-hole").exists():
+    sys.exit(9)
+kept = Path(os.environ["LAUNCHER_RUN_DIR"]) / f"rank-{os.environ['RANK']}.count"
+count = int(kept.read_text()) if kept.exists() else 0
+while count < int(sys.argv[1]):
+    time.sleep(0.05)
+    count += 1
+    pulse(count)
+    if should_stop():
+        break
+    kept.with_suffix(".polls").touch()
+kept.write_text(str(count))
+"""
+
+
+class Counting:
+    """Submits jobs from a folder of its own."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        (folder / "count.py").write_text(PROGRAM)
+        self.environment = {**cluster.environment, "XDG_STATE_HOME": str(folder / "state"), "NO_COLOR": "1"}
+
+    def launch(self, count: int, **parts: Any) -> RunDir:
+        """Counts to `count`, twenty a second."""
+        entry = {"program": [sys.executable, "count.py", str(count)], "stop_grace": "2s"}
+        return self.submit({"run": entry, **parts})
+
+    def submit(self, job: dict[str, Any]) -> RunDir:
+        resources = {"nodes": 1, "procs_per_node": 1, "backend": "slurm", "snapshot": False, **job.pop("resources", {})}
+        spec = self.folder / "job.yaml"
+        spec.write_text(json.dumps({"name": "counting", "resources": resources, **job}))
+        self.call("run", str(spec))
+        return RunDir(max((self.folder / "runs").iterdir(), key=lambda path: path.stat().st_ctime))
+
+    def call(self, *argv: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "launcher", *argv], cwd=self.folder, env=self.environment,
+                              capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def queued(self) -> list[str]:
+        """Numbers of the jobs that wait or run."""
+        return self.cluster.run("squeue", "-h", "-o", "%i").split()
+
+    def job(self, run: RunDir) -> str:
+        """The queue job that has the run now."""
+        return str([each["job"] for each in events(run, "supervising")][-1])
+
+    def hosts(self, run: RunDir) -> list[str]:
+        plan = json.loads(run.plan.read_text())
+        return [node["host"] for node in plan["nodes"]]
+
+
+def events(run: RunDir, *kinds: str) -> list[dict[str, Any]]:
+    return [entry for entry in json_lines(run.events) if not kinds or entry["event"] in kinds]
+
+
+def wait(run: RunDir, until: Callable[[], Any], what: str, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not until():
+        told = "\n".join(str(entry) for entry in events(run))
+        logs = "\n".join(path.read_text(errors="replace") for path in run.logs.rglob("*.out"))
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}:\n{told}\n{logs}"
+        time.sleep(0.1)
+
+
+def wait_for(run: RunDir, event: str, times: int = 1) -> dict[str, Any]:
+    wait(run, lambda: len(events(run, event)) >= times, f"{event} ({times})")
+    return events(run, event)[times - 1]
+
+
+def wait_for_counting(run: RunDir, ranks: int = 1) -> None:
+    """Until all ranks have counted and asked whether to stop."""
+    wait_for(run, "successor")
+    wait(run, lambda: len(list(run.path.glob("*.polls"))) == ranks, "the first count")
+
+
+def wait_for_end(run: RunDir, state: str) -> dict[str, Any]:
+    wait(run, lambda: (said := events(run, "done", "failed", "stopped", "cancelled")) and said[-1]["event"], f"the end: {state}")
+    end = events(run, "done", "failed", "stopped", "cancelled")[-1]
+    assert end["event"] == state, events(run)
+    return end

@@ -1,0 +1,82 @@
+"""A training that is disturbed on a cluster ends with the weights of one that was left alone, bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.checkpoints import MODEL, newest_whole
+from launcher.rundir import RunDir, json_lines
+from tests.slurm.cluster import Cluster
+from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
+
+TRAIN = {
+    "model": {"target": "mlp", "in_features": 64, "out_features": 10},
+    "loss": "cross_entropy",
+    "optimizer": {"target": "sgd", "lr": 0.1},
+    "data": {"train": {"target": "digits", "split": "train", "flatten": True}, "batch_size": 64},
+    "max_steps": 400,
+}
+
+
+@pytest.fixture
+def counting(cluster: Cluster, tmp_path: Path) -> Iterator[Counting]:
+    yield Counting(cluster, tmp_path)
+    for number in cluster.run("squeue", "-h", "-o", "%i").split():
+        cluster.run("scancel", number)
+    cluster.wait_idle()
+
+
+def train(counting: Counting, backend: str, **resources: Any) -> RunDir:
+    resources = {"nodes": 2, "backend": backend, "threads": 1, **resources}
+    return counting.submit({"train": TRAIN, "checkpoint": {"every": "20 steps"}, "resources": resources})
+
+
+def weights(run: RunDir) -> str:
+    checkpoint, _ = newest_whole(run)
+    assert checkpoint is not None
+    assert checkpoint.step == TRAIN["max_steps"]
+    return hashlib.sha256((checkpoint.path / MODEL).read_bytes()).hexdigest()
+
+
+def steps(run: RunDir) -> list[int]:
+    return [row["step"] for row in json_lines(run.metrics)]
+
+
+def crash_another(counting: Counting, run: RunDir) -> None:
+    counting.cluster.crash(counting.hosts(run)[1])
+
+
+def crash_batch_host(counting: Counting, run: RunDir) -> None:
+    counting.cluster.crash(counting.hosts(run)[0])
+
+
+def preempt(counting: Counting, run: RunDir) -> None:
+    counting.cluster.run("sbatch", "--partition=high", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("disturb", "resources"),
+    [
+        (crash_another, {}),
+        (crash_another, {"spares": 1}),
+        (crash_batch_host, {}),
+        (preempt, {"slurm": {"partition": "low"}}),
+    ],
+)
+def test_disturbed_and_undisturbed(counting: Counting, disturb: Callable[..., None], resources: dict[str, Any]) -> None:
+    alone = train(counting, "local")
+    run = train(counting, "slurm", **resources)
+    wait_for(run, "checkpoint")
+    disturb(counting, run)
+    wait(run, lambda: events(run, "done", "failed", "stopped"), "its end", 120.0)
+    wait_for_end(run, "done")
+    assert len(events(run, "attempt")) == 2
+    assert weights(run) == weights(alone)
+    assert steps(run) == steps(alone)
+    wait(run, lambda: not counting.queued(), "an empty queue")

@@ -1,0 +1,63 @@
+"""The time limit, and who ends a job before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_counting, wait_for_end
+
+
+@pytest.fixture
+def counting(cluster: Cluster, tmp_path: Path) -> Iterator[Counting]:
+    yield Counting(cluster, tmp_path)
+    for number in cluster.run("squeue", "-h", "-o", "%i").split():
+        cluster.run("scancel", number)
+    cluster.wait_idle()
+
+
+def shorten(counting: Counting, job: str, *, left_s: float) -> None:
+    """The job's end is moved, and it is warned as Slurm would do it."""
+    end = datetime.fromtimestamp(time.time() + left_s).isoformat(timespec="seconds")
+    counting.cluster.run("scontrol", "update", f"JobId={job}", f"EndTime={end}")
+    counting.cluster.run("scancel", "--batch", "--signal=USR1", job)
+
+
+def test_at_its_time_limit_a_run_goes_on_in_the_next_job(counting: Counting) -> None:
+    run = counting.launch(200, resources={"nodes": 2, "time": "10m"})
+    wait_for_counting(run, 2)
+    first = counting.job(run)
+    shorten(counting, first, left_s=12)
+    assert "are for saving" in wait_for(run, "note")["reason"]
+    wait_for(run, "supervising", 2)
+    over = events(run, "queued")[-1]
+    assert (over["after"], over["exit_code"]) == (first, 75)
+    assert "at the time limit: saved" in over["reason"]
+    assert int((run.path / "rank-0.count").read_text()) > 0
+    wait_for_end(run, "done")
+    assert [entry["attempt"] for entry in events(run, "attempt")] == [1, 2]
+    assert not events(run, "failure")
+    wait(run, lambda: not counting.queued(), "an empty queue")
+
+
+def test_at_its_time_limit_a_run_may_be_told_to_stop(counting: Counting) -> None:
+    run = counting.launch(2000, resources={"time": "10m"}, retry={"when_time_is_up": "stop"})
+    wait_for_counting(run)
+    shorten(counting, counting.job(run), left_s=8)
+    assert "when_time_is_up says stop" in wait_for_end(run, "stopped")["reason"]
+    wait(run, lambda: not counting.queued(), "an empty queue")
+
+
+def test_scancel_saves_stops_and_takes_the_successor_along(counting: Counting) -> None:
+    run = counting.launch(2000, resources={"nodes": 2})
+    wait_for_counting(run, 2)
+    counting.cluster.run("scancel", counting.job(run))
+    assert "saved" in wait_for_end(run, "stopped")["reason"]
+    assert "scancel" in events(run, "stopping")[-1]["reason"]
+    assert all((run.path / f"rank-{rank}.count").exists() for rank in range(2))
+    wait(run, lambda: not counting.queued(), "an empty queue")
