@@ -65,13 +65,20 @@ class Store:
 def serve_in_fork(listener: socket.socket) -> None:
     """In a child of the fork server, until it is killed."""
     die_with_parent(preload.server)
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+    held = torchs_store(listener), listener  # it serves as long as it is held
+    while held:
+        signal.pause()
 
+
+def torchs_store(listener: socket.socket) -> object | None:
+    """None where there is no torch: then no ranks will meet either."""
+    try:
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
+    except ImportError:
+        return None
     port = listener.getsockname()[1]
     serve = partial(TCPStore, "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
     try:
-        store = serve()
+        return serve()
     except NotImplementedError:  # torch 2.7: only its older server takes a socket that is open already
-        store = serve(use_libuv=False)
-    while store is not None:
-        signal.pause()
+        return serve(use_libuv=False)

@@ -17,6 +17,7 @@ KEY = "a1b2c3d4" * 5
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     with serving() as endpoint:
