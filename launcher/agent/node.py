@@ -81,7 +81,7 @@ class Agent:
         """Its ranks have ended, what they started perhaps not."""
         self.request: Request | None = None
         """For its ranks' stacks."""
-        self.store = Store()
+        self.store = Store(self.selector)
         self.died_under: int | None = None
         """The newest attempt whose fork server died."""
 

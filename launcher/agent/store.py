@@ -6,8 +6,10 @@ come early wait in the socket's queue.
 
 from __future__ import annotations
 
+import selectors
 import signal
 import socket
+from contextlib import suppress
 from functools import partial
 from multiprocessing.context import ForkServerProcess
 
@@ -31,7 +33,9 @@ def listen(host: str) -> socket.socket:
 class Store:
     """The newest attempt's. It outlives this node's ranks: those of other nodes may still be in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self.selector = selector
+        """Wakes up when the store ends."""
         self.attempt = 0
         self.listener: socket.socket | None = None
         """Where nobody serves it yet."""
@@ -46,6 +50,8 @@ class Store:
     def serve(self, server: ForkServer) -> None:
         if self.listener is not None:
             self.process = server.fork(serve_in_fork, self.listener)
+            if self.process is not None:
+                self.selector.register(self.process.sentinel, selectors.EVENT_READ, self.selector.unregister)
             self.listener.close()
             self.listener = None
 
@@ -58,6 +64,8 @@ class Store:
             self.listener.close()
             self.listener = None
         if self.process is not None:
+            with suppress(KeyError):  # it has ended, and is looked at no more
+                self.selector.unregister(self.process.sentinel)
             self.process.kill()
             self.process = None
 

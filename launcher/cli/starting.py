@@ -43,19 +43,25 @@ def submitted(run: RunDir, job: Job, plan: Plan, other: RunDir | None = None) ->
 def queued(run: RunDir, job: Job, plan: Plan, number: str, *, follow: bool, ranks: str | None, as_json: bool) -> int:
     """Tells of a run that was submitted; with `follow` it stays and shows the run, whose job has to be free to hold it."""
     from launcher.cli.show_plan import notes
-    from launcher.runs import status
 
     for note in notes(job, plan):
         say(f"note: {note}\n", sys.stderr)
     if follow:
         return followed(run, number, ranks=ranks, as_json=as_json)
+    tell_where(run, f"is in the queue as job {number}", as_json=as_json)
+    return 0
+
+
+def tell_where(run: RunDir, it: str, *, as_json: bool) -> None:
+    """Of a run that goes on without this process, and the commands that see it."""
+    from launcher.runs import status
+
     if as_json:
         print_json(status(run))
-        return 0
+        return
     name = called(run.path)
-    print(f"{run.id} is in the queue as job {number}")
+    print(f"{run.id} {it}")
     print(f"  launch logs {name} --follow\n  launch status {name}\n  launch stop {name}")
-    return 0
 
 
 def jobs_of(run: RunDir) -> list[str]:
@@ -91,15 +97,9 @@ def background(run: RunDir, job: Job, plan: Plan, *, as_json: bool, lock: int) -
     """A supervisor in a session of its own, which takes over `lock`. Raises LaunchError where it does not get to its work."""
     from launcher.api import start_detached
     from launcher.cli.show_plan import notes
-    from launcher.runs import status
 
     start_detached(run, lock=lock)
     for note in notes(job, plan):
         say(f"note: {note}\n", sys.stderr)
-    if as_json:
-        print_json(status(run))
-        return 0
-    name = called(run.path)
-    print(f"{run.id} runs in the background")
-    print(f"  launch logs {name} --follow\n  launch status {name}\n  launch stop {name}")
+    tell_where(run, "runs in the background", as_json=as_json)
     return 0

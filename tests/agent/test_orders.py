@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 
 from tests.agent.conftest import Job
@@ -303,3 +304,21 @@ sys.exit(75 if should_stop() else 1)
     supervisor.send("stop", attempt=1)
     assert supervisor.codes() == [75]
     assert not supervisor.run.rank_error(1, 0).exists()
+
+
+def test_a_rendezvous_that_dies_is_told_at_once(job: Job) -> None:
+    supervisor = job(preload=TORCH)
+    supervisor.warm()
+    supervisor.store()
+    until = time.monotonic() + 30
+    while not (found := rendezvous(supervisor.process.pid)) and time.monotonic() < until:
+        supervisor.read(0.1)
+    found[0].kill()
+    assert "rendezvous store" in supervisor.hear("trouble", what="agent", attempt=1)[0]["message"]
+
+
+def rendezvous(wrapper: int) -> list[psutil.Process]:
+    """What the fork server has forked, while there are no ranks."""
+    everyone = psutil.Process(wrapper).children(recursive=True)
+    servers = [each.pid for each in everyone if "multiprocessing.forkserver" in " ".join(each.cmdline())]
+    return [each for each in everyone if each.ppid() in servers]
