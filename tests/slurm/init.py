@@ -1,4 +1,7 @@
-"""PID 1 of a node: gives it its name, hosts file, shared memory and freezer, then reaps: slurmstepd is an orphan."""
+"""PID 1 of a node: gives it its name, hosts file, shared memory and freezer, then reaps: slurmstepd is an orphan.
+
+Its shells start as on a fresh account: what this machine's root has in its profile may take a lock that a crashed node leaves.
+"""
 
 import os
 import signal
@@ -17,6 +20,9 @@ def mount(*argv: str) -> None:
 socket.sethostname(name)
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 mount("--bind", str(folder / "hosts"), "/etc/hosts")
+for profile in (".bashrc", ".bash_profile", ".bash_login", ".profile"):
+    if (own := Path.home() / profile).exists():
+        mount("--bind", "/dev/null", str(own))
 mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/dev/shm")
 mount("-t", "tmpfs", "tmpfs", str(folder / "cgroup"))
 (folder / "cgroup" / "freezer").mkdir()
