@@ -103,7 +103,8 @@ def fold(entries: Iterable[dict[str, Any]]) -> Summary:
     times = []
     for entry in entries:
         event = entry.get("event", "")
-        if event in AFTER and not (event == "running" and state == "stopping"):
+        by_rank = event == "running" or (event == "stopped" and entry.get("step") is not None)
+        if event in AFTER and not (by_rank and state == "stopping"):  # what that comes to is the supervisor's to say
             state, reason = AFTER[event], NOT_BEGUN if event == "prepared" else entry.get("reason")
         if event in ("queued", "supervising"):
             job, successor = entry.get("job"), None

@@ -26,6 +26,8 @@ import json
 from typing import Any, Literal, NotRequired, TypedDict
 
 MAX_BYTES = 1000
+GIVEN_UP = "launcher:batch-host-dead"
+"""Comment of a queue job that its agents cancel, since nothing is heard from the host of its supervisor."""
 
 
 class Warm(TypedDict):

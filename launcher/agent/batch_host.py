@@ -1,6 +1,7 @@
 """What is left to do for the last ones of a job whose batch host died: Slurm keeps a job that outlives its nodes running.
 
-Its successor would wait until the time limit. Nothing here is heavy: it runs in an agent's wrapper.
+Its successor would wait until the time limit. The host may only have stood still: the job is marked before it is cancelled, so
+that a supervisor that goes on there does not take that for its user's wish. Nothing here is heavy: it runs in an agent's wrapper.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import os
 import re
 import subprocess
 import time
+
+from launcher.protocol import GIVEN_UP
 
 LOOKS_S = 2.0
 WATCH_S = 1200.0
@@ -28,6 +31,7 @@ def watch(job: str) -> None:
         if told and (not RUNNING.search(told) or host is None or host[1] == os.environ.get("SLURMD_NODENAME")):
             return
         if host is not None and dead(ask("show", "node", "-o", host[1])):
+            run("scontrol", "update", f"JobId={job}", f"Comment={GIVEN_UP}")
             run("scancel", job)
             return
         time.sleep(LOOKS_S)

@@ -37,7 +37,7 @@ COLLECT_TICK_S = 0.01
 LOOKS_S = 0.5
 AGAIN_S = 0.5
 """Signals of one moment are one wish: a session that is torn down sends SIGHUP and SIGTERM together."""
-Wish = Literal["stop", "interrupt", "cancel", "limit", "preempted", "terminated"]
+Wish = Literal["stop", "interrupt", "cancel", "limit", "preempted", "given up", "terminated"]
 """Why all ranks are to save and end. `terminated`: by a queue's SIGTERM, whose reason is being asked for."""
 
 
@@ -236,6 +236,7 @@ class Supervision:
             return
         self.explain_by, self.wished = None, self.succession.why_terminated()
         words = {"preempted": "preempted: another job takes the nodes", "limit": "the time limit is reached",
+                 "given up": "this machine stood still, and its agents elsewhere gave the job up",
                  "stop": "neither preempted nor at its time limit: somebody's scancel"}  # fmt: skip
         record(self.run, "stopping", attempt=self.attempt.number, reason=words[self.wished])
         if self.wished == "stop":
@@ -247,7 +248,7 @@ class Supervision:
             self.wished, self.wished_at = wish, time.monotonic()
             record(self.run, "stopping", attempt=self.attempt.number, reason=f"{why}: {self.asked()}")
             self.attempt.ask_to_stop()
-        elif self.wished in ("limit", "preempted", "terminated") and wish in ("stop", "interrupt"):
+        elif self.wished in ("limit", "preempted", "given up", "terminated") and wish in ("stop", "interrupt"):
             self.wished, self.explain_by = wish, None
             record(self.run, "stopping", attempt=self.attempt.number, reason=f"{why}: nothing goes on afterwards")
 
@@ -285,10 +286,10 @@ class Supervision:
 
     def asked_to_end(self, reason: str, failure: cause.Failure | None = None) -> Outcome:
         """Stopped; queued where the queue itself wanted it, and a successor goes on."""
-        why = {"limit": "at the time limit", "preempted": "preempted"}.get(self.wished or "")
+        why = {"limit": "at the time limit", "preempted": "preempted", "given up": "given up"}.get(self.wished or "")
         if why is None:
             return Outcome(state="stopped", exit_code=self.stop_code, reason=reason, failure=failure)
-        stays = self.wished == "preempted" or self.job.retry.when_time_is_up == "continue"
+        stays = self.wished != "limit" or self.job.retry.when_time_is_up == "continue"
         if stays and self.succession.next is not None:
             return Outcome(state="queued", exit_code=75, reason=f"{why}: {reason}", failure=failure)
         rest = "no other job is queued: continue with launch resume" if stays else "when_time_is_up says stop"

@@ -279,10 +279,12 @@ class Pool:
         now = time.monotonic()
         if now - self.pinged < self.ping_s:
             return
-        if self.pinged and now - self.pinged > self.lost_after_s:
-            # This process was itself stopped (Ctrl-Z, a suspended machine): the silence was ours, so hear them out first.
+        own_pause_s = now - self.pinged - self.ping_s
+        if self.pinged and own_pause_s > self.ping_s / 2:
+            # This process itself stood still (Ctrl-Z, a suspended machine, a slow file system): the silence was ours. Who has
+            # answered the last ping would never be asked again.
             for agent in self.agents.values():
-                agent.heard = now
+                agent.heard += min(own_pause_s, now - agent.heard)
         self.pinged = now
         heard_s = (1 - SILENCE) * self.lost_after_s
         for carrier in self.carriers:

@@ -19,7 +19,7 @@ from launcher.spec import Job
 from launcher.supervisor.errands import Errands
 from launcher.supervisor.lead import lead_s, measured
 
-Why = Literal["limit", "preempted", "stop"]
+Why = Literal["limit", "preempted", "given up", "stop"]
 LOOKS_S = 2.0
 FRESH_S = 30.0
 """A time limit that was asked for so lately is believed: an administrator may have moved it."""
@@ -43,7 +43,7 @@ class Succession:
         self.next: str | None = None
         self.asked_at = 0.0
         self.looked_at = 0.0
-        self.preempted = False
+        self.preempted = self.given_up = False
         self.over = False
         """Whether the run's end was decided."""
 
@@ -75,6 +75,7 @@ class Succession:
 
     def told(self, standing: backends.Standing) -> None:
         self.preempted = self.preempted or standing.preempted
+        self.given_up = self.given_up or standing.given_up
         self.began = standing.began or self.began
         if standing.state == "RUNNING":  # of one that is being ended, the end is told, not the limit
             self.ends = standing.ends
@@ -112,9 +113,11 @@ class Succession:
             self.note(f"warned of the time limit: {left:.0f} s are left, of which the last {self.lead():.0f} are for saving")
 
     def why_terminated(self) -> Why:
-        """Of a SIGTERM, once the controller has told (or did not): neither a preemption nor the limit is somebody's scancel."""
+        """Of a SIGTERM, once the controller has told (or did not): what is neither of these is somebody's scancel."""
         if self.preempted:
             return "preempted"
+        if self.given_up:
+            return "given up"
         return "limit" if self.ends is not None and time.time() >= self.ends - OVERDUE_S else "stop"
 
     def leave(self, without: Sequence[str]) -> None:

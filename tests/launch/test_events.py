@@ -33,6 +33,13 @@ def test_the_state_is_a_fold_over_the_ledger(happened: list[str], state: str) ->
     assert fold(entries(*happened)).state == state
 
 
+def test_ranks_that_saved_are_not_the_end_of_a_run_that_another_job_goes_on_with() -> None:
+    saved = [*entries("supervising", "attempt", "running", "stopping"), {"time": T, "event": "stopped", "attempt": 1, "step": 7}]
+    assert fold(saved).state == "stopping"
+    assert fold([*saved, *entries("queued")]).state == "queued"
+    assert fold([*entries("running"), saved[-1]]).state == "stopped"  # under plain torchrun
+
+
 def test_a_dead_supervisor_leaves_a_stopped_run_with_the_reason(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     record(run, "supervising", backend="local")

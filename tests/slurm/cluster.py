@@ -291,7 +291,7 @@ class Cluster:
     def all_idle(self) -> bool:
         states = self.states()
         for name, state in states.items():
-            if state.startswith("down"):
+            if state.startswith(("down", "drain", "drng")):  # Slurm drains a node whose step it could not end, as after a cut
                 with suppress(AssertionError):
                     self.run("scontrol", "update", f"nodename={name}", "state=resume")
         return len(states) == len(self.nodes) and all(state == "idle" for state in states.values())

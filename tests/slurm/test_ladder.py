@@ -76,6 +76,20 @@ def test_a_dead_supervisor_is_followed_by_the_successor(counting: Counting) -> N
     wait(run, lambda: not counting.queued(), "an empty queue")
 
 
+def test_a_batch_host_that_froze_and_thaws_ends_nothing(counting: Counting) -> None:
+    """The agents that are left cancel its job, for Slurm keeps it: to the supervisor that thaws this is nobody's scancel."""
+    run = counting.launch(100, resources={"nodes": 2})
+    wait_for(run, "running")
+    wait_for(run, "successor")
+    job, node = counting.job(run), counting.cluster.nodes[counting.hosts(run)[0]]
+    node.freeze()
+    wait(run, lambda: counting.cluster.run("squeue", "-h", "-j", job, "-o", "%T").strip() != "RUNNING", "the job to be cancelled")
+    node.thaw()
+    wait_for_end(run, "done")
+    assert not events(run, "stopped")
+    wait(run, lambda: not counting.queued(), "an empty queue")
+
+
 def test_a_black_hole_is_left_out_by_the_second_attempt(counting: Counting) -> None:
     counting.cluster.nodes["n2"].run("touch", "/dev/shm/black-hole")
     try:

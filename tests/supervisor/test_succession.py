@@ -11,6 +11,7 @@ import pytest
 from launcher.backends import distrust
 from launcher.backends.distrust import Grievance, distrusted, hold_against, remembered
 from launcher.backends.slurm.limit import parse
+from launcher.protocol import GIVEN_UP
 from launcher.supervisor.errands import Errands
 from launcher.supervisor.ladder import carried, jobs_without_progress
 
@@ -35,6 +36,11 @@ def test_a_jobs_standing_is_read(text: str, state: str, left_s: float | None, pr
     standing = parse(text)
     assert (standing.state, standing.preempted) == (state, preempted)
     assert (standing.ends - standing.began if standing.ends and standing.began else None) == left_s
+
+
+def test_a_job_that_its_agents_gave_up_is_told_from_one_that_its_user_cancelled() -> None:
+    assert not parse(RUNNING + " Comment=mine").given_up
+    assert parse(f"{RUNNING} Comment={GIVEN_UP}").given_up
 
 
 def ledger(*kinds: str) -> list[dict[str, Any]]:

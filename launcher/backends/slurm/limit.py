@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from launcher.backends.slurm.queue import slurm
+from launcher.protocol import GIVEN_UP
 
 FIELD = re.compile(r"(?:^|\s)([A-Za-z/:]+)=(\S+)")
 NOTHING = ("(null)", "N/A", "Unknown", "None", "UNLIMITED", "INVALID")
@@ -24,6 +25,8 @@ class Standing:
     """When its time limit is reached; None where it has none, and once the job is being ended."""
     preempted: bool
     """Whether it has to make room for another job."""
+    given_up: bool = False
+    """Whether agents that were left without its batch host cancelled it."""
     excluded: tuple[str, ...] = ()
     """Hosts that it may not be given."""
 
@@ -42,6 +45,7 @@ def parse(text: str) -> Standing:
         began=moment(fields.get("StartTime")),
         ends=moment(fields.get("EndTime")) if state == "RUNNING" and fields.get("TimeLimit") not in NOTHING else None,
         preempted=moment(fields.get("PreemptTime")) is not None or state == "PREEMPTED",
+        given_up=fields.get("Comment") == GIVEN_UP,
         excluded=tuple(each for each in (fields.get("ExcNodeList", "(null)"),) if each not in NOTHING),
     )
 
