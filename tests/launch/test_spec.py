@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from launcher.spec import Job
 from launcher.spec.catalogue import CATALOGUE, REQUIRED
 from launcher.spec.docstrings import doc_of, field_docs
-from launcher.spec.fields import ROOT, Spot, in_words
+from launcher.spec.example import sample
+from launcher.spec.fields import ROOT, Spot, arguments_of
 from launcher.spec.monitor import metric_key
 from launcher.spec.target import Target
 from launcher.spec.values import Duration, Length, Size
@@ -75,14 +76,11 @@ def test_a_job_is_frozen() -> None:
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=lambda entry: f"{entry.kind}-{entry.name}")
 def test_catalogue_defaults_are_what_their_types_accept(entry: Any) -> None:
     defaults = {name: default for name, (_, default) in entry.arguments.items() if default is not REQUIRED}
-    required = {name: SAMPLES[in_words(kind)] for name, (kind, default) in entry.arguments.items() if default is REQUIRED}
+    required = {name: sample(spot) for name, spot in arguments_of(entry).items() if spot.default is REQUIRED}
     filled = entry.model.model_validate(required | defaults)
     assert {name: getattr(filled, name) for name in defaults} == defaults
     assert entry.doc
     assert ":" in entry.builds
-
-
-SAMPLES = {"an integer >= 1": 3, f"{Length.wanted}": "3 epochs", "an integer >= 1 or a list of integers >= 1": 3}
 
 
 @pytest.mark.parametrize(("text", "seconds"), [

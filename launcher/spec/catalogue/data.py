@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from launcher.spec.catalogue.entry import Count, Entry
+from launcher.spec.catalogue.entry import Arguments, Count, Entry
 
-DIGITS = {"train": 1437, "val": 360, "all": 1797}
+SKLEARN = ("sklearn.datasets", "sklearn.model_selection")
+SPLIT: Arguments = {"split": (Literal["train", "val", "all"], "train")}
+NORMALIZE: Arguments = {"normalize": (bool, True)}
+TARGETS_ARE: Arguments = {"targets_are": (Literal["auto", "classes", "numbers"], "auto")}
+SIZES = {
+    "digits": (1437, 360), "iris": (120, 30), "wine": (142, 36), "breast_cancer": (455, 114), "diabetes": (353, 89),
+}  # fmt: skip
+"""Samples for training and for validation of what comes with scikit-learn."""
+
+
+def samples_of(name: str) -> Callable[[Mapping[str, Any]], int]:
+    train, val = SIZES[name]
+    return lambda given: {"train": train, "val": val, "all": train + val}[given.get("split", "train")]
+
+
+def table(name: str, doc: str) -> Entry:
+    return Entry("data", name, "launcher.worker.data.tables:table", f"scikit-learn's {doc}, split 80/20 by class",
+                 {**SPLIT, **NORMALIZE, **TARGETS_ARE}, needs=SKLEARN, samples=samples_of(name))  # fmt: skip
+
 
 DATA = (
     Entry("data", "digits", "launcher.worker.data.digits:digits", "scikit-learn's 1,797 hand-written digits, split 80/20", {
-        "split": (Literal["train", "val", "all"], "train"), "size": (Count, 8), "flatten": (bool, False),
-        "normalize": (bool, True)},
-          needs=("sklearn.datasets", "sklearn.model_selection"), samples=lambda given: DIGITS[given.get("split", "train")]),
+        **SPLIT, "size": (Count, 8), "flatten": (bool, False), **NORMALIZE}, needs=SKLEARN, samples=samples_of("digits")),
+    table("iris", "150 flowers, 4 features, 3 classes"),
+    table("wine", "178 wines, 13 features, 3 classes"),
+    table("breast_cancer", "569 tumours, 30 features, 2 classes"),
+    Entry("data", "diabetes", "launcher.worker.data.tables:diabetes",
+          "scikit-learn's 442 patients, 10 features, the disease's progression as a number, split 80/20",
+          {**SPLIT, **NORMALIZE, "normalize_target": (bool, False)}, needs=SKLEARN, samples=samples_of("diabetes")),
     Entry("data", "fake_data", "launcher.worker.data.fake:fake_data", "random inputs and classes, for trying things out", {
         "samples": (Count, 1000), "shape": (list[Count], [3, 32, 32]), "num_classes": (Count, 10), "seed": (int, 0)},
           samples=lambda given: int(given.get("samples", 1000))),
