@@ -12,6 +12,8 @@ from launcher.spec.monitor import metric_key, target_name
 from launcher.spec.target import Of, Target
 from launcher.spec.values import Duration, Length, more_than_nothing
 
+NamePattern = Annotated[str, Said("a pattern of parameter names, or the path of a part of the model", "layer1")]
+
 
 class Group(Frozen):
     """Parameters with settings of their own."""
@@ -39,6 +41,10 @@ class Train(Agreeing):
 
     model: Annotated[Target, Of("model")]
     """Any nn.Module."""
+    freeze: list[NamePattern] = []
+    """Parts of the model that stay as they are, such as `layer1` or `*.bias`; batch norm among them keeps its statistics."""
+    train_only: list[NamePattern] = []
+    """The parts of the model that learn, such as `fc`; all others are frozen."""
     loss: Annotated[Target, Of("loss")]
     """(output, target) -> mean over the batch."""
     optimizer: Annotated[OptimizerTarget, Of("optimizer", beside=OptimizerTarget)]

@@ -23,6 +23,7 @@ from launcher.worker.data.portions import Portion
 from launcher.worker.data.splits import make_datasets, make_loader
 from launcher.worker.ddp import wrap
 from launcher.worker.errors import WorkerError
+from launcher.worker.freezing import freeze
 from launcher.worker.losses import Objective, make_objective
 from launcher.worker.metrics import Measure, make_measures
 from launcher.worker.optim import make_optimizer
@@ -86,6 +87,7 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     assert spec is not None
     accelerator = make_accelerator(spec, world)
     model = make_model(spec, job.seed, world)
+    freeze(model, spec.freeze, spec.train_only)
     datasets = make_datasets(spec, world)
     loaders = {split: make_loader(dataset, split, spec, job.seed, run, world) for split, dataset in datasets.items()}
     objective = make_loss(spec, datasets["train"], world)

@@ -19,6 +19,7 @@ FIELDS: dict[str, Any] = {
     "resources.backend": "auto", "resources.nodes": 1, "resources.procs_per_node": "auto", "resources.device": "auto",
     "resources.threads": "auto", "resources.time": None, "resources.agent": "launcher",
     "run.script": None, "run.module": None, "run.program": None, "run.args": [], "run.stop_grace": "30s",
+    "train.freeze": [], "train.train_only": [],
     "train.model": REQUIRED, "train.loss": REQUIRED, "train.optimizer": REQUIRED, "train.optimizer.groups": [],
     "train.optimizer.decay": "all", "train.schedule": None, "train.schedule.warmup": None,
     "train.data.train": REQUIRED, "train.data.val": None, "train.data.test": None, "train.data.batch_size": REQUIRED,

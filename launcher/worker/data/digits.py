@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from sklearn.datasets import load_digits
@@ -13,16 +14,28 @@ MEAN, STD = 0.3053, 0.3760
 """Of all pixels, as shares of the largest value (16)."""
 
 
-def digits(*, split: str = "train", size: int = 8, flatten: bool = False, normalize: bool = True) -> TensorDataset:
-    """Images (1, size, size) in float32, or `flatten`ed, and classes in int64.
+def digits(
+    *, split: str = "train", size: int = 8, flatten: bool = False, normalize: bool = True, classes: list[int] | None = None
+) -> TensorDataset:
+    """Images (1, size, size) in float32, or `flatten`ed, and classes in int64: the digits, or of `classes` the places there.
 
     The 80/20 split is by class and always the same: 1,437 for training, 360 for validation.
     """
-    pixels, classes = load_digits(return_X_y=True)
-    chosen = members(len(classes), split, classes)
+    pixels, labels = load_digits(return_X_y=True)
+    chosen = members(len(labels), split, labels)
+    if classes is not None:
+        chosen = chosen[np.isin(labels[chosen], classes)]
     images = torch.from_numpy(pixels[chosen] / 16).float().view(-1, 1, 8, 8)
     if size != 8:
         images = F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
     if normalize:
         images = (images - MEAN) / STD
-    return TensorDataset(images.flatten(1) if flatten else images, torch.from_numpy(classes[chosen]).long())
+    targets = labels[chosen] if classes is None else places(labels[chosen], classes)
+    return TensorDataset(images.flatten(1) if flatten else images, torch.from_numpy(targets).long())
+
+
+def places(labels: np.ndarray, classes: list[int]) -> np.ndarray:
+    """`[5, 6]`: 5 becomes class 0, and 6 class 1."""
+    table = np.zeros(10, np.int64)
+    table[classes] = np.arange(len(classes))
+    return np.asarray(table[labels])
