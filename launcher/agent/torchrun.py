@@ -32,8 +32,8 @@ from launcher.protocol import Exited
 from launcher.rank import CODE, PID, RANK, RESTARTS, Channel
 from launcher.rundir import write_json
 
-FAILED = re.compile(r"failed \(exitcode: (-\d+)\) local_rank: \d+ \(pid: (\d+)\)")
-"""torchrun's own words for a rank that a signal ended; such a rank cannot tell its code itself."""
+FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: \d+ \(pid: (\d+)\)")
+"""torchrun's own words for a rank that cannot tell its code itself: one that a signal ended, or a program in the rank's place."""
 NOT_STARTED = 1
 
 
@@ -64,12 +64,14 @@ class TorchrunRank(Rank):
             return self.attempt.torchrun.exitcode  # torchrun itself was killed, and the kernel ended its ranks with it
         if not self.started and not self.sent:
             return NOT_STARTED
-        return self.signalled()
+        return self.untold()
 
-    def signalled(self) -> int:
+    def untold(self) -> int:
         if signal.SIGKILL in self.sent:
             return -signal.SIGKILL
-        code = self.attempt.signalled().get(self.channel.slots[PID])
+        if self.attempt.torchrun is not None and self.attempt.torchrun.exitcode == 0:
+            return 0
+        code = self.attempt.told_by_torchrun().get(self.channel.slots[PID])
         if code is None:  # torchrun ended it because of another rank
             self.sent.add(signal.SIGTERM)
             return -signal.SIGTERM
@@ -117,8 +119,8 @@ class TorchrunAttempt(Attempt):
             write_json(error, {"kind": "exit", "message": f"torchrun ended before it started this rank: see {log}"})
         return {**super().exited(agent, rank, code), "log_attempt": log_attempt, "error": error.exists()}
 
-    def signalled(self) -> dict[int, int]:
-        """Process -> -N, where torchrun's log tells that signal N ended it."""
+    def told_by_torchrun(self) -> dict[int, int]:
+        """Process -> its exit code, -N for signal N, as torchrun's log tells of those that failed."""
         log = self.work.run.node_log(self.number, self.work.node)
         with suppress(OSError):
             return {int(pid): int(code) for code, pid in FAILED.findall(log.read_text(errors="replace"))}

@@ -68,6 +68,9 @@ class Queue(Protocol):
     def followed(self) -> str | None:
         """The job that this one was queued to follow, if any."""
 
+    def as_given(self, job: Job, number: str) -> Job:
+        """The job with what this queue job was given by hand, so that a successor gets the same. Raises BackendError."""
+
     def standing(self, job: str) -> Standing:
         """What the queue says of a job. Raises BackendError."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launcher import backends
-from launcher.errors import LaunchError
+from launcher.errors import BackendError, LaunchError
 from launcher.events import LIVE, State, fold, ledger, record
 from launcher.load import dump_job
 from launcher.plan import Plan, make_plan, settle
@@ -26,6 +26,17 @@ def arrive(run: RunDir, job: Job, plan: Plan) -> tuple[Job, Plan]:
     write_atomic(run.job, dump_job(job))
     write_json(run.plan, plan.to_json())
     return job, plan
+
+
+def by_hand(run: RunDir, job: Job, queue: backends.Queue, number: str) -> Job:
+    """What the user gave to the queue beside the job file becomes part of the job. Before any agent reads job.yaml."""
+    try:
+        job = queue.as_given(job, number)
+    except BackendError as error:
+        record(run, "note", reason=f"successors get what the job file says, not what was given by hand: {error}")
+        return job
+    write_atomic(run.job, dump_job(job))
+    return job
 
 
 def already_over(run: RunDir) -> Outcome | None:

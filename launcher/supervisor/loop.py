@@ -69,6 +69,8 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
     queued = plan.provisional or followed is not None
     if queued:
         job, plan = arrival.arrive(run, job, plan)
+    elif queue is not None and queue.is_batch_script() and (number := queue.own_job()) is not None:
+        job = arrival.by_hand(run, job, queue, number)
     plan = plan.filled(run)
     if followed is not None:
         arrival.account_for(run, followed)

@@ -6,6 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.agent.conftest import Job
 
 SCRIPT = """
@@ -68,6 +70,13 @@ def test_tells_the_exception_and_whom_torchrun_ended(job: Job) -> None:
     assert (first["code"], first["killed"], second["code"], second["killed"]) == (1, False, -15, True)
     told = supervisor.error(0, attempt=4)
     assert (told["exception"], told["where"].rpartition("/")[2]) == ("ValueError", "train.py:3")
+
+
+@pytest.mark.parametrize(("exits", "codes"), [("exit 0", [0, 0]), ("[ $RANK = 0 ] && exit 3; sleep 60", [3, -15])])
+def test_a_program_in_the_ranks_place_has_its_own_exit_code(job: Job, exits: str, codes: list[int]) -> None:
+    supervisor = job(engine="torchrun", kind="program", target="sh", argv=["-c", exits])
+    supervisor.start(ranks=2, max_restarts=0)
+    assert supervisor.codes(ranks=2) == codes
 
 
 def test_kill_ends_torchrun_before_its_ranks(job: Job) -> None:

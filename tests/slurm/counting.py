@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,11 @@ from typing import Any
 
 from launcher.rundir import RunDir, json_lines
 from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import wait_for as wait_until
+
+BY_HAND = Path(__file__).parents[2] / "slurm" / "train.sbatch"
+ASKED = ("Partition", "MinMemoryCPU", "ExcNodeList", "Features", "Reservation", "TresPerNode", "CPUs/Task")
+"""What scontrol tells of a job's size and place."""
 
 PROGRAM = """\
 import os, sys, time
@@ -39,7 +45,8 @@ class Counting:
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster, self.folder = cluster, folder
         (folder / "count.py").write_text(PROGRAM)
-        self.environment = {**cluster.environment, "XDG_STATE_HOME": str(folder / "state"), "NO_COLOR": "1"}
+        path = f"{cluster.folder}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment = {**cluster.environment, "XDG_STATE_HOME": str(folder / "state"), "NO_COLOR": "1", "PATH": path}
 
     def launch(self, count: int, **parts: Any) -> RunDir:
         """Counts to `count`, twenty a second."""
@@ -47,17 +54,37 @@ class Counting:
         return self.submit({"run": entry, **parts})
 
     def submit(self, job: dict[str, Any]) -> RunDir:
-        resources = {"nodes": 1, "procs_per_node": 1, "backend": "slurm", "snapshot": False, **job.pop("resources", {})}
-        spec = self.folder / "job.yaml"
-        spec.write_text(json.dumps({"name": "counting", "resources": resources, **job}))
-        self.call("run", str(spec))
+        self.call("run", self.written(job))
         return RunDir(max((self.folder / "runs").iterdir(), key=lambda path: path.stat().st_ctime))
 
+    def by_hand(self, count: int, *options: str) -> RunDir:
+        """The same with sbatch alone, and without nodes in the job; once it has begun."""
+        job = self.written({"run": {"program": [sys.executable, "count.py", str(count)], "stop_grace": "2s"}})
+        self.execute("sbatch", *options, f"--output={self.folder}/%j.said", str(BY_HAND), job)
+        folder = self.folder / "runs"
+        wait_until(lambda: folder.exists() and any(folder.glob("*/events.jsonl")), "the run")
+        return RunDir(next(folder.iterdir()))
+
+    def written(self, job: dict[str, Any]) -> str:
+        resources = {"procs_per_node": 1, "backend": "slurm", "snapshot": False, **job.pop("resources", {})}
+        spec = self.folder / "job.yaml"
+        spec.write_text(json.dumps({"name": "counting", "resources": resources, **job}))
+        return str(spec)
+
     def call(self, *argv: str) -> str:
-        done = subprocess.run([sys.executable, "-m", "launcher", *argv], cwd=self.folder, env=self.environment,
-                              capture_output=True, text=True)  # fmt: skip
+        return self.execute(sys.executable, "-m", "launcher", *argv)
+
+    def execute(self, *argv: str) -> str:
+        done = subprocess.run(argv, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def asked_for(self, job: str, *names: str) -> dict[str, str]:
+        """What Slurm was asked for."""
+        fields = dict(
+            word.split("=", 1) for word in self.cluster.run("scontrol", "show", "job", "-o", job).split() if "=" in word
+        )
+        return {name: fields.get(name, "") for name in names or ASKED}
 
     def queued(self) -> list[str]:
         """Numbers of the jobs that wait or run."""

@@ -45,6 +45,35 @@ def test_at_its_time_limit_a_run_goes_on_in_the_next_job(counting: Counting) -> 
     wait(run, lambda: not counting.queued(), "an empty queue")
 
 
+def test_by_hand_with_sbatch_a_run_goes_on_in_the_next_job(counting: Counting) -> None:
+    run = counting.by_hand(200, "--nodes=2", "--time=10", "--mem-per-cpu=50", "--exclude=n4")
+    wait_for_counting(run, 2)
+    first = counting.job(run)
+    shorten(counting, first, left_s=12)
+    wait_for(run, "supervising", 2)
+    second = counting.job(run)
+    wait_for(run, "successor", 2)
+    asked = [counting.asked_for(number) for number in (first, second, events(run, "successor")[1]["job"])]
+    assert asked[0] == asked[1] == asked[2]
+    assert counting.asked_for(second, "TimeLimit") == {"TimeLimit": "00:10:00"}
+    wait_for_end(run, "done")
+    assert [(entry["attempt"], entry["nodes"]) for entry in events(run, "attempt")] == [(1, 2), (2, 2)]
+    assert not events(run, "failure")
+    wait(run, lambda: not counting.queued(), "an empty queue")
+
+
+def test_torchrun_in_the_agents_place_goes_on_in_the_next_job(counting: Counting) -> None:
+    run = counting.launch(400, resources={"nodes": 2, "time": "10m", "agent": "torchrun"})
+    wait_for_counting(run, 2)
+    shorten(counting, counting.job(run), left_s=14)
+    wait_for(run, "supervising", 2)
+    assert "at the time limit" in events(run, "queued")[-1]["reason"]
+    assert int((run.path / "rank-0.count").read_text()) > 0
+    wait_for_end(run, "done")
+    assert [entry["attempt"] for entry in events(run, "attempt")] == [1, 2]
+    assert not events(run, "failure")
+
+
 def test_at_its_time_limit_a_run_may_be_told_to_stop(counting: Counting) -> None:
     run = counting.launch(2000, resources={"time": "10m"}, retry={"when_time_is_up": "stop"})
     wait_for_counting(run)

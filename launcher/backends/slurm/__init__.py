@@ -3,6 +3,7 @@
 script.py       the batch script, as pure text
 submit.py       checked first, then handed to sbatch
 partitions.py   what there is, against what a job asks for
+by_hand.py      what a job was given with sbatch's own options
 successor.py    the job that goes on when this one ends
 limit.py        how long this job may still run
 queue.py        what squeue and scontrol say of jobs
@@ -15,6 +16,7 @@ from launcher.backends.slurm.agents import shell as shell
 from launcher.backends.slurm.agents import start_agents as start_agents
 from launcher.backends.slurm.allocation import allocated as allocated
 from launcher.backends.slurm.allocation import cluster as cluster
+from launcher.backends.slurm.by_hand import as_given as as_given
 from launcher.backends.slurm.check import check as check
 from launcher.backends.slurm.limit import is_batch_script as is_batch_script
 from launcher.backends.slurm.limit import own_job as own_job

@@ -38,20 +38,25 @@ def standing(job: str) -> Standing:
 
 def parse(text: str) -> Standing:
     """`scontrol show job -o`; its times are local."""
-    fields = dict(FIELD.findall(text))
+    fields = fields_of(text)
     state = fields.get("JobState", "")
     return Standing(
         state=state,
         began=moment(fields.get("StartTime")),
-        ends=moment(fields.get("EndTime")) if state == "RUNNING" and fields.get("TimeLimit") not in NOTHING else None,
+        ends=moment(fields.get("EndTime")) if state == "RUNNING" and "TimeLimit" in fields else None,
         preempted=moment(fields.get("PreemptTime")) is not None or state == "PREEMPTED",
         given_up=fields.get("Comment") == GIVEN_UP,
-        excluded=tuple(each for each in (fields.get("ExcNodeList", "(null)"),) if each not in NOTHING),
+        excluded=tuple(each for each in (fields.get("ExcNodeList"),) if each is not None),
     )
 
 
+def fields_of(text: str) -> dict[str, str]:
+    """Of one job, as `scontrol show job -o` tells them, less those that say nothing."""
+    return {name: value for name, value in FIELD.findall(text) if value not in NOTHING}
+
+
 def moment(text: str | None) -> float | None:
-    if text is None or text in NOTHING:
+    if text is None:
         return None
     try:
         return datetime.fromisoformat(text).timestamp()

@@ -29,20 +29,9 @@ OURS = ("SLURM_", "SBATCH_", "SRUN_")
 def succeed(run: RunDir, job: Job, plan: Plan, *, after: str) -> str:
     """Queues the successor; its number. Raises BackendError."""
     script = run.path / SCRIPT
-    alike: tuple[str, ...] = ()
     if not script.exists():  # this job was submitted by hand
         write_atomic(script, render(job, plan, run, template()))
-        alike = asked_for(after)
-    return sbatch("--parsable", f"--dependency=afterany:{after}", *alike, *exclusion(job), str(script), follows=after)
-
-
-def asked_for(job: str) -> tuple[str, ...]:
-    """What a job that was submitted by hand was given, as options for the next one."""
-    fields = dict(part.split("=", 1) for part in scontrol("show", "job", "-o", job).split() if "=" in part)
-    options = {"partition": "Partition", "time": "TimeLimit", "account": "Account", "qos": "QOS", "gres": "TresPerNode",
-               "cpus-per-task": "CPUs/Task"}  # fmt: skip
-    given = {name: fields.get(field, "(null)") for name, field in options.items()}
-    return tuple(f"--{name}={value.removeprefix('gres:')}" for name, value in given.items() if value not in ("(null)", "N/A"))
+    return sbatch("--parsable", f"--dependency=afterany:{after}", *exclusion(job), str(script), follows=after)
 
 
 def sbatch(*argv: str, follows: str) -> str:
