@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import backends
+from launcher.diagnosis import Verdict, verdicts_of
 from launcher.errors import BackendError, Cancelled, LaunchError, Problem, SpecError, Stopped, UsageError
 from launcher.events import LIVE, State, Summary, ledger, record, summarize
 from launcher.load import load_job
@@ -57,6 +58,10 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl so far, one for each logged step."""
         return list(json_lines(self.directory.metrics))
+
+    def diagnose(self) -> list[Verdict]:
+        """What is wrong with it, in words, each with its evidence and the field to change; empty for a healthy run."""
+        return verdicts_of(self.directory)
 
     def wait(self, timeout_s: float | None = None) -> Run:
         """Returns when the training is done.

@@ -20,6 +20,7 @@ COMMANDS = {
     "shell": "a shell on a node of a run",
     "debug": "the first steps in one process, with breakpoints",
     "eval": "evaluate a run's checkpoint",
+    "diagnose": "what is wrong with a run, and what to change",
     "diff": "what differs between two runs",
     "rm": "remove runs",
     "sync": "send what W&B has not got yet",

@@ -11,6 +11,7 @@ from launcher import checkpoints
 from launcher.cli.options import called
 from launcher.cli.root_cause import root_cause
 from launcher.cli.terminal import BOLD, GREEN, RED, coloured, duration, labelled, shown_path
+from launcher.diagnosis import verdicts_of
 from launcher.errors import LaunchError
 from launcher.events import Summary, summarize
 from launcher.load import load_job
@@ -21,6 +22,7 @@ from launcher.spec import Job
 
 TELL_S = 1.0
 """Seconds; shorter losses are not told of."""
+SHOWN_VERDICTS = 3
 
 
 def report(run: RunDir, *, seen: Container[int] = ()) -> str:
@@ -61,6 +63,7 @@ def facts(run: RunDir, summary: Summary) -> Iterator[tuple[str, str]]:
     if rows:
         yield from metrics(rows, job)
         yield "steps", str(rows[-1].get("step"))
+    yield from diagnosis(run)
     yield from saved(run, job)
     if run.plots.is_dir() and any(run.plots.iterdir()):
         yield "curves", shown_path(run.plots)
@@ -84,6 +87,13 @@ def metrics(rows: list[dict[str, Any]], job: Job | None) -> Iterator[tuple[str, 
             value, step = (min if best.mode == "min" else max)(values, key=lambda pair: pair[0])
             text += f" (best {value:.4g} at step {step})"
         yield key, text
+
+
+def diagnosis(run: RunDir) -> Iterator[tuple[str, str]]:
+    """The first verdicts, each with what to change; `launch diagnose` has their evidence."""
+    for verdict in verdicts_of(run)[:SHOWN_VERDICTS]:
+        yield "diagnosis", f"{verdict.name}: {verdict.words}"
+        yield "change", f"{verdict.field}: {verdict.to}"
 
 
 def saved(run: RunDir, job: Job | None) -> Iterator[tuple[str, str]]:
