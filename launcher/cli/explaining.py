@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from launcher.cli.terminal import table
@@ -13,7 +14,8 @@ from launcher.spec.docs import Explanation, Key
 
 def render(explanation: Explanation) -> str:
     """As plain text, without a final newline."""
-    lines = [explanation.path or "a job", f"  {explanation.doc}", "", f"  accepts   {explanation.accepts}"]
+    doc = explanation.doc.replace("\n", "\n  ")
+    lines = [explanation.path or "a job", f"  {doc}", "", f"  accepts   {explanation.accepts}"]
     if explanation.default is not None:
         lines.append(f"  default   {explanation.default}")
     if explanation.example:
@@ -22,8 +24,9 @@ def render(explanation: Explanation) -> str:
         lines.append(f"  your own  {{target: pkg.mod:thing, ...arguments}}: {explanation.own}")
     if explanation.keys:
         lines += ["", "Keys", *(f"  {line}" for line in keys_in_words(explanation.keys))]
-    for each in explanation.built_in:
-        lines += ["", f"{each.name}: {each.doc}", *(f"  {line}" for line in keys_in_words(each.arguments))]
+    for (doc, arguments), alike in groupby(explanation.built_in, key=lambda each: (each.doc, each.arguments)):
+        names = ", ".join(each.name for each in alike)
+        lines += ["", f"{names}: {doc}", *(f"  {line}" for line in keys_in_words(arguments))]
     return "\n".join(lines)
 
 

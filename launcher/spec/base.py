@@ -10,12 +10,13 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     ValidationError,
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 T = TypeVar("T")
 
@@ -45,6 +46,18 @@ class Said:
 
     words: str
     example: str | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """Annotates an argument's type with its doc, which the JSON Schema carries too."""
+
+    words: str
+    more: tuple[str, ...] = ()
+    """Lines for whoever asks for this argument alone."""
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "description": "\n".join((self.words, *self.more))}
 
 
 def empty_section(value: object) -> object:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from launcher.errors import UsageError, did_you_mean, near
 from launcher.spec.catalogue import CATALOGUE, REQUIRED, Entry
-from launcher.spec.docstrings import doc_of
-from launcher.spec.example import entry_example, example_of, nested, sample, written
+from launcher.spec.docstrings import about, doc_of
+from launcher.spec.example import Named, entry_example, example_of, written
 from launcher.spec.fields import ROOT, Spot, arguments_of, in_words
 from launcher.spec.own import OWN
 from launcher.spec.target import Of
@@ -72,8 +72,12 @@ def explain(path: str = "") -> Explanation:
     keys = [key for key in path.split(".") if key]
     if keys == [EXTENDS.path]:
         return EXTENDS
-    spot = ROOT
-    for number, key in enumerate(keys):
+    return walked(ROOT, keys, 0)
+
+
+def walked(spot: Spot, keys: list[str], begin: int) -> Explanation:
+    """From a spot that `keys[:begin]` lead to. Raises UsageError."""
+    for number, key in enumerate(keys[begin:], begin):
         of = target_of(spot)
         if of is not None and (of.kind, key) in CATALOGUE:
             return explain_entry(CATALOGUE[of.kind, key], keys, number)
@@ -84,7 +88,7 @@ def explain(path: str = "") -> Explanation:
             elsewhere = places_of(key) if len(keys) == 1 else []
             raise UsageError(no_such(key, ".".join(keys[:number]), known_below(spot), elsewhere))
         spot = child
-    return explanation(spot, ".".join(keys), doc_of(spot) or FREE.get(".".join(keys[:-1]), ""))
+    return explanation(spot, keys, doc_of(spot) or FREE.get(".".join(keys[:-1]), ""))
 
 
 def below(spot: Spot, key: str) -> Spot | None:
@@ -104,7 +108,13 @@ def explain_argument(of: Of, keys: list[str]) -> Explanation:
         raise UsageError(no_such(name, above, [name for entry in entries_of(of) for name in (entry.name, *entry.arguments)]))
     defaults = [default_in_words(arguments_of(entry)[name]) for entry in takers]
     said = ", ".join(f"{entry.name} (default {default or 'none'})" for entry, default in zip(takers, defaults, strict=True))
-    return explanation(replace(arguments_of(takers[0])[name], default=REQUIRED), ".".join(keys), f"Argument of {said}.")
+    spot = arguments_of(takers[0])[name]
+    return explanation(replace(spot, default=REQUIRED), keys, in_full(f"Argument of {said}.", spot))
+
+
+def in_full(said: str, spot: Spot) -> str:
+    told = about(spot)
+    return said if told is None else "\n".join((f"{said} {told.words}", *told.more))
 
 
 def explain_entry(entry: Entry, keys: list[str], depth: int) -> Explanation:
@@ -116,14 +126,16 @@ def explain_entry(entry: Entry, keys: list[str], depth: int) -> Explanation:
         accepts = f"{{target: {entry.name}, ...arguments}}"
         example = entry_example(keys[:depth], entry)
         return Explanation(path=path, doc=doc, accepts=accepts, keys=keys_of(arguments), example=example)
+    steps = [*keys[:depth], Named(entry.name), *rest]
+    if rest[0] in arguments and len(rest) > 1 and target_of(arguments[rest[0]]) is not None:
+        return walked(arguments[rest[0]], steps, depth + 2)
     if rest[0] not in arguments or len(rest) > 1:
         raise UsageError(no_such(rest[-1], ".".join(keys[:-1]), list(arguments) if len(rest) == 1 else []))
-    told = explanation(arguments[rest[0]], path, f"Argument of {entry.name}: {entry.doc}.")
-    return replace(told, example=nested(keys[:depth], {"target": entry.name, rest[0]: sample(arguments[rest[0]])}))
+    return explanation(arguments[rest[0]], steps, in_full(f"Argument of {entry.name}: {entry.doc}.", arguments[rest[0]]))
 
 
-def explanation(spot: Spot, path: str, doc: str) -> Explanation:
-    of = target_of(spot)
+def explanation(spot: Spot, keys: list[str], doc: str) -> Explanation:
+    of, path = target_of(spot), ".".join(keys)
     return Explanation(
         path=path,
         doc=doc,
@@ -133,7 +145,7 @@ def explanation(spot: Spot, path: str, doc: str) -> Explanation:
         + (() if path else (of_extends(),)),
         built_in=tuple(built_in(entry) for entry in entries_of(of)),
         own=OWN[of.kind] if of else None,
-        example=example_of(path.split("."), spot) if path else None,
+        example=example_of(keys, spot) if path else None,
     )
 
 

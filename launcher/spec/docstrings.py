@@ -12,13 +12,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from launcher.spec.base import About
 from launcher.spec.fields import Spot
 
 
 def doc_of(spot: Spot) -> str:
     if spot.owner is not None:
         return field_docs(spot.owner).get(spot.name, "")
+    if (told := about(spot)) is not None:
+        return told.words
     return inspect.cleandoc(spot.model.__doc__ or "") if spot.model else ""
+
+
+def about(spot: Spot) -> About | None:
+    """What an argument's type says of it."""
+    return next((note for _, notes in spot.branches for note in notes if isinstance(note, About)), None)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -28,21 +29,27 @@ def written(value: Any) -> str:
     return str(value)
 
 
-def example_of(keys: list[str], spot: Spot) -> str:
+class Named(str):
+    """A step of a path that names a built-in target."""
+
+    __slots__ = ()
+
+
+def example_of(keys: Sequence[str], spot: Spot) -> str:
     """One line that sets the field at a path."""
     return nested(keys, sample(spot))
 
 
-def entry_example(keys: list[str], entry: Entry) -> str:
+def entry_example(keys: Sequence[str], entry: Entry) -> str:
     """One line that takes a built-in target."""
     value = entry_sample(entry)
-    in_list = entry.kind in ("augment", "metric")
+    in_list = entry.kind in ("augment", "metric", "layer")
     return nested(keys, [value] if in_list else value)
 
 
-def nested(keys: list[str], value: Any) -> str:
+def nested(keys: Sequence[str], value: Any) -> str:
     for key in reversed(keys[1:]):
-        value = {key: value}
+        value = {"target": key, **value} if isinstance(key, Named) else {key: value}
     return f"{keys[0]}: {written(value)}"
 
 

@@ -6,6 +6,8 @@ from launcher.spec.catalogue import Kind
 
 OWN: dict[Kind, str] = {
     "model": "called with the arguments, gives an nn.Module",
+    "layer": "called with the arguments, gives an nn.Module: tensor -> tensor",
+    "init": "f(tensor, **arguments), which fills the tensor in place, without gradients",
     "loss": "a class, constructed with the arguments, or a function, which also takes them: (output, target) -> mean over the "
     "batch; where items are mappings, target is the whole mapping",
     "optimizer": "called with the parameters and the arguments, gives a torch optimizer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
@@ -72,7 +73,8 @@ class Of:
         bare = [entry.name for entry in known if all(default is not REQUIRED for _, default in entry.arguments.values())]
         path = {"type": "string", "pattern": f"^{IMPORT_PATH}$"}
         free = {"type": "object", "properties": beside | {"target": path}}
-        return {"anyOf": [{"enum": bare}, path, *(described(entry, beside) for entry in known), free]}
+        alike = [list(group) for _, group in groupby(known, key=lambda entry: (entry.doc, entry.arguments))]
+        return {"anyOf": [{"enum": bare}, path, *(described(group, beside) for group in alike), free]}
 
 
 def in_order(filled: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -80,10 +82,10 @@ def in_order(filled: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any
     return {name: filled[name] for name in arguments if name in filled} | filled
 
 
-def described(entry: Entry, beside: dict[str, Any]) -> dict[str, Any]:
-    """A catalogue entry as JSON Schema."""
-    schema = entry.model.model_json_schema()
-    named = {"target": {"const": entry.name, "description": entry.doc}}
+def described(alike: list[Entry], beside: dict[str, Any]) -> dict[str, Any]:
+    """Catalogue entries with the same arguments as JSON Schema."""
+    schema = alike[0].model.model_json_schema()
+    named = {"target": {"enum": [entry.name for entry in alike], "description": alike[0].doc}}
     return schema | {"properties": beside | schema.get("properties", {}) | named}
 
 

@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 from launcher.rundir import RunDir
 from launcher.worker.data.digits import digits
 from launcher.worker.job import read_job
-from launcher.worker.models import cnn, mlp
+from launcher.worker.models.cnn import cnn
+from launcher.worker.models.mlp import mlp
 from launcher.worker.train import train
 from launcher.worker.world import World, joined
 from tests.worker.worlds import a_job, on_ranks, run_of

@@ -197,3 +197,22 @@ def scaled(output: Tensor, target: Tensor, *, by: float) -> Tensor:
 
 
 scaled.weight = lambda batch: len(batch[0])  # type: ignore[attr-defined]
+
+
+class Sequences(Dataset[Any]):
+    """Sequences of 1 to 7 steps, with what nobody should see behind them."""
+
+    def __init__(self, samples: int = 37) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        steps, drawn = 1 + index * 3 % 7, torch.randn(7, 4, generator=torch.Generator().manual_seed(index))
+        drawn[steps:] = 1e3
+        return {"input": drawn, "input_lengths": steps, "target": index % 5}
+
+
+def of_sequences(output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    return nn.functional.cross_entropy(output, batch["target"])

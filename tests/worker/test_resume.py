@@ -35,6 +35,10 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
         "data": {"train": {"target": "digits"}, "batch_size": 300, "num_workers": 1,
                  "augment": [{"target": "random_crop", "size": 8, "padding": 2}]},
     }),
+    "sequences": (2, {
+        "model": {"target": "lstm", "input_size": 4, "hidden_size": 8, "num_layers": 2, "out_features": 5, "dropout": 0.3},
+        "loss": "sets:of_sequences", "metrics": [], "data": {"train": {"target": "sets:Sequences"}, "batch_size": 12},
+    }),
     "a stream": (2, {
         "model": {"target": "mlp", "in_features": 6, "out_features": 5, "dropout": 0.3},
         "data": {"train": {"target": "sets:Stream", "samples": 95}, "batch_size": 20},

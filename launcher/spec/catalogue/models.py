@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from launcher.spec.catalogue.entry import REQUIRED, Arguments, Count, Entry, Share
+from typing import Annotated, Literal
 
-TORCHVISION: Arguments = {"num_classes": (Count, 1000), "in_channels": (Count, 3)}
-VISION = ("torchvision.models",)
+from launcher.spec.base import About
+from launcher.spec.catalogue.activations import ActivationName
+from launcher.spec.catalogue.entry import REQUIRED, Arguments, Count, Entry, Share
+from launcher.spec.catalogue.torchvision_networks import TORCHVISION_NETWORKS
+
+Output = Annotated[
+    Literal["last", "all"],
+    About("`last`: one output for a sequence, after its last valid step. `all`: one for each step, (N, T, out_features)."),
+]
+RECURRENT: Arguments = {
+    "input_size": (Count, REQUIRED), "hidden_size": (Count, 128), "num_layers": (Count, 1), "out_features": (Count, REQUIRED),
+    "bidirectional": (bool, False), "dropout": (Share, 0.0), "output": (Output, "last"),
+}  # fmt: skip
+SEQUENCES = "over sequences (N, T, input_size), then a linear layer; batches with `input_lengths` are read as far as these go"
 
 MODELS = (
-    Entry("model", "resnet18", "launcher.worker.models:torchvision_model", "ResNet-18 of torchvision", TORCHVISION,
-          needs=VISION),
-    Entry("model", "resnet50", "launcher.worker.models:torchvision_model", "ResNet-50 of torchvision", TORCHVISION,
-          needs=VISION),
-    Entry("model", "mlp", "launcher.worker.models:mlp", "fully connected layers with an activation between them", {
+    Entry("model", "mlp", "launcher.worker.models.mlp:mlp", "fully connected layers with an activation between them", {
         "in_features": (Count, REQUIRED), "hidden": (list[Count], [128]), "out_features": (Count, REQUIRED),
-        "activation": (str, "relu"), "dropout": (Share, 0.0), "batch_norm": (bool, False)}),
-    Entry("model", "cnn", "launcher.worker.models:cnn", "convolutions with batch norm and pooling, then a linear layer", {
+        "activation": (ActivationName, "relu"), "dropout": (Share, 0.0), "batch_norm": (bool, False)}),
+    Entry("model", "cnn", "launcher.worker.models.cnn:cnn", "convolutions with batch norm and pooling, then a linear layer", {
         "in_channels": (Count, REQUIRED), "channels": (list[Count], [32, 64]), "num_classes": (Count, REQUIRED),
-        "activation": (str, "relu"), "dropout": (Share, 0.0)}),
+        "activation": (ActivationName, "relu"), "dropout": (Share, 0.0)}),
+    Entry("model", "lstm", "launcher.worker.models.recurrent:recurrent", f"LSTM {SEQUENCES}", RECURRENT),
+    Entry("model", "gru", "launcher.worker.models.recurrent:recurrent", f"gated recurrent units {SEQUENCES}", RECURRENT),
+    Entry("model", "rnn", "launcher.worker.models.recurrent:recurrent", f"plain recurrent units {SEQUENCES}",
+          {**RECURRENT, "activation": (Literal["tanh", "relu"], "tanh")}),
+    *TORCHVISION_NETWORKS,
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Built-in networks: what each line of `launcher/spec/catalogue/models.py` builds."""
