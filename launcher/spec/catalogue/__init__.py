@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import chain
 
 from launcher.spec.catalogue.augment import AUGMENT
+from launcher.spec.catalogue.collate import COLLATE
 from launcher.spec.catalogue.data import DATA
 from launcher.spec.catalogue.entry import REQUIRED, Entry, Kind
 from launcher.spec.catalogue.losses import LOSSES
@@ -19,7 +20,7 @@ from launcher.spec.catalogue.schedules import SCHEDULES
 
 __all__ = ["CATALOGUE", "REQUIRED", "Entry", "Kind", "names"]
 
-KINDS = (MODELS, LOSSES, OPTIMIZERS, SCHEDULES, DATA, AUGMENT, METRICS)
+KINDS = (MODELS, LOSSES, OPTIMIZERS, SCHEDULES, DATA, COLLATE, AUGMENT, METRICS)
 CATALOGUE: dict[tuple[Kind, str], Entry] = {(entry.kind, entry.name): entry for entry in chain(*KINDS)}
 
 

@@ -1,4 +1,4 @@
-"""Built-in data sets."""
+"""Built-in data sets that come with a dependency or lie in files; pictures are in images.py."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from launcher.spec.catalogue.entry import Arguments, Count, Entry
+from launcher.spec.base import Said
+from launcher.spec.catalogue.entry import REQUIRED, Arguments, Count, Entry
+from launcher.spec.catalogue.images import IMAGES
 
 SKLEARN = ("sklearn.datasets", "sklearn.model_selection")
 SPLIT: Arguments = {"split": (Literal["train", "val", "all"], "train")}
 NORMALIZE: Arguments = {"normalize": (bool, True)}
 TARGETS_ARE: Arguments = {"targets_are": (Literal["auto", "classes", "numbers"], "auto")}
+NAME = Annotated[str, Said("a name", "x")]
+COLUMN = Annotated[str, Said("a column's name (its number, from 1 on, without a header)", "species")]
+IN_FILE: Arguments = {"split": (Literal["train", "val", "all"], "all"), "normalize": (bool, False), **TARGETS_ARE}
+ARRAYS: Arguments = {"inputs": (NAME | None, None), "targets": (NAME | None, None), **IN_FILE}
 SIZES = {
     "digits": (1437, 360), "iris": (120, 30), "wine": (142, 36), "breast_cancer": (455, 114), "diabetes": (353, 89),
 }  # fmt: skip
@@ -56,4 +62,18 @@ DATA = (
     Entry("data", "fake_data", "launcher.worker.data.fake:fake_data", "random inputs and classes, for trying things out", {
         "samples": (Count, 1000), "shape": (list[Count], [3, 32, 32]), "num_classes": (Count, 10), "seed": (int, 0)},
           samples=lambda given: int(given.get("samples", 1000))),
+    Entry("data", "npz", "launcher.worker.data.files:arrays",
+          "arrays of a .npz file: those named, else input, image or x, and target, targets, label, labels or y", {
+              "path": (Annotated[str, Said("the path of a .npz file", "data/train.npz")], REQUIRED), **ARRAYS}),
+    Entry("data", "tensor_dataset", "launcher.worker.data.files:arrays",
+          "tensors of a .safetensors or .npz file (as torch's TensorDataset), named as with npz", {
+              "path": (Annotated[str, Said("the path of a .safetensors or .npz file", "data/train.safetensors")], REQUIRED),
+              **ARRAYS}),
+    Entry("data", "csv", "launcher.worker.data.files:csv",
+          "a table of numbers; the target is the last column or the one named: integers and names are classes (names numbered in "
+          "alphabetical order), other numbers are numbers", {
+              "path": (Annotated[str, Said("the path of a csv file", "data/train.csv")], REQUIRED),
+              "inputs": (list[COLUMN] | None, None), "targets": (COLUMN | None, None), "header": (bool, True),
+              "delimiter": (str, ","), **IN_FILE}),
+    *IMAGES,
 )  # fmt: skip
