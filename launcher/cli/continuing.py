@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from launcher import backends
@@ -16,8 +17,10 @@ from launcher.spec import Job
 
 MAY_CHANGE = ("resources", "log", "retry", "checkpoint", "env", "environment", "workdir", "run.args", "run.stop_grace")
 MAY_GROW = ("train.epochs", "train.max_steps")
-WITHOUT_TOTAL = frozenset({"constant", "step"})
+WITHOUT_TOTAL = frozenset({"constant", "step", "multi_step", "exponential", "cosine_restarts", "plateau"})
 """Schedules that do not depend on the run's length."""
+LENGTH_OF = {"cosine": "T_max", "linear": "total_iters", "polynomial": "total_iters"}
+"""Of others, the argument that puts another length in its place."""
 
 
 def continued(run: RunDir, overrides: Sequence[str], flags: Mapping[str, str | None]) -> tuple[Job, Plan] | None:
@@ -72,11 +75,14 @@ def tied_to_length(job: Job) -> bool:
     schedule = job.train.schedule if job.train else None
     if schedule is None:
         return False
-    return schedule.target not in WITHOUT_TOTAL or any("%" in length for length in lengths(schedule.model_dump()))
+    said = schedule.model_dump()
+    free = schedule.target in WITHOUT_TOTAL or said.get(LENGTH_OF.get(schedule.target, "")) is not None
+    return not free or any("%" in length for length in lengths(said))
 
 
 def lengths(values: Mapping[str, Any]) -> Iterator[str]:
-    yield from (str(value) for name, value in values.items() if name != "target" and isinstance(value, str))
+    several = (value if isinstance(value, list) else [value] for name, value in values.items() if name != "target")
+    yield from (each for each in chain.from_iterable(several) if isinstance(each, str))
 
 
 def refusal(run: RunDir, refused: list[tuple[str, Any, Any]]) -> str:

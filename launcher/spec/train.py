@@ -9,6 +9,7 @@ from pydantic_core import InitErrorDetails
 from launcher.spec.base import Agreeing, Frozen, Said, wrong
 from launcher.spec.data import Data
 from launcher.spec.monitor import metric_key, target_name
+from launcher.spec.schedule import ScheduleTarget, unsuited
 from launcher.spec.target import Of, Target
 from launcher.spec.values import Duration, Length, more_than_nothing
 
@@ -29,11 +30,6 @@ class OptimizerTarget(Target):
     """Parameters by name pattern, with their own lr and weight_decay."""
     decay: Literal["all", "matrices"] = "all"
     """Which parameters decay; `matrices` leaves out biases and norms."""
-
-
-class ScheduleTarget(Target):
-    warmup: Length | None = None
-    """The rate rises linearly from 0 over this length, in front of the schedule."""
 
 
 class Train(Agreeing):
@@ -85,3 +81,4 @@ class Train(Agreeing):
         for number, key in enumerate(keys):
             if key in keys[:number]:
                 yield wrong(f"two metrics would be logged as '{key}'", "metrics", number)
+        yield from unsuited(given)

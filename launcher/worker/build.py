@@ -26,7 +26,7 @@ from launcher.worker.errors import WorkerError
 from launcher.worker.freezing import freeze
 from launcher.worker.losses import Objective, make_objective
 from launcher.worker.metrics import Measure, make_measures
-from launcher.worker.optim import make_optimizer
+from launcher.worker.optim import by_device, make_optimizer
 from launcher.worker.randomness import seed_model
 from launcher.worker.schedules import Schedule, make_schedule
 from launcher.worker.targets import built, builtin, constructed_or_bound, found
@@ -92,7 +92,11 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     loaders = {split: make_loader(dataset, split, spec, job.seed, run, world) for split, dataset in datasets.items()}
     objective = make_loss(spec, datasets["train"], world)
     optimizer = make_optimizer(
-        lambda groups: built("optimizer", spec.optimizer, "train.optimizer", groups), model, spec.optimizer
+        lambda groups: built(
+            "optimizer", spec.optimizer, "train.optimizer", groups, **by_device(spec.optimizer, model.parameters())
+        ),
+        model,
+        spec.optimizer,
     )
     inputs = tuple(inspect.signature(model.forward).parameters)
     dtype = torch.float64 if spec.precision == "fp64" else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from launcher.spec.catalogue import CATALOGUE
 from launcher.spec.train import OptimizerTarget
 from launcher.worker.errors import WorkerError
 
@@ -37,6 +38,15 @@ def make_optimizer(build: Callable[..., Optimizer], model: nn.Module, target: Op
             )
         group["initial_lr"] = float(group["lr"])
     return optimizer
+
+
+def by_device(target: OptimizerTarget, parameters: Iterable[Tensor]) -> dict[str, Any]:
+    """On a GPU one kernel for all parameters, where torch has one and the job says nothing else; elsewhere torch's choice."""
+    entry = CATALOGUE.get(("optimizer", target.target))
+    takes = entry is not None and "fused" in entry.arguments
+    said = any(name in target.arguments for name in ("foreach", "fused")) or target.arguments.get("capturable")
+    fits = all(each.device.type == "cuda" and each.is_floating_point() for each in parameters)
+    return {"fused": True} if takes and fits and not said else {}
 
 
 def needs_closure(optimizer: Optimizer) -> bool:

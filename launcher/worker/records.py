@@ -75,6 +75,8 @@ class Records:
         row = self.measured(settled) | values
         state.sums = LossSums(loss=0.0, weight=0.0)
         improved = self.improves(row)
+        if values:
+            self.training.schedule.heed(state.plateau, row, state.optimizer.param_groups, state.step)
         if values or improved:
             state.metrics, state.evaluated = {"train/loss": row["train/loss"], **values}, state.step
         if improved and self.monitored is not None:

@@ -1,7 +1,7 @@
 """What resuming a training needs, as one named thing.
 
 Randomness is not in it: every random stream is a function of (seed, epoch, sample) or (seed, step, rank), see randomness.py. Nor
-is the learning rate: it is a function of the step, see schedules.py.
+is the learning rate: it is a function of the step, see schedules.py, and of what evaluations lowered it to, see plateau.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from launcher.worker.plateau import Lowered, nothing_lowered
 from launcher.worker.world import World
 
 
@@ -60,6 +61,8 @@ class TrainState:
     """Of the newest evaluation."""
     evaluated: int = 0
     """The step of the newest evaluation."""
+    plateau: Lowered = field(default_factory=nothing_lowered)
+    """Of a schedule that heeds evaluations."""
     sums: LossSums = field(default_factory=lambda: LossSums(loss=0.0, weight=0.0))
     """This rank's."""
     sums_by_rank: list[LossSums] = field(default_factory=list)
@@ -73,13 +76,14 @@ class TrainState:
         """All but the tensors, of all ranks; as of the last collect()."""
         return {
             "step": self.step, "epoch": self.epoch, "batch": self.batch, "best": self.best, "metrics": self.metrics,
-            "evaluated": self.evaluated, "sums": self.sums_by_rank,
+            "evaluated": self.evaluated, "plateau": self.plateau, "sums": self.sums_by_rank,
         }  # fmt: skip
 
     def from_json(self, stored: dict[str, Any], world: World) -> None:
         """Takes over what to_json() gave, at the same or another world size."""
         self.step, self.epoch, self.batch = stored["step"], stored["epoch"], stored["batch"]
         self.best, self.metrics, self.evaluated = stored["best"], stored["metrics"], stored["evaluated"]
+        self.plateau = stored.get("plateau", self.plateau)
         self.sums = share(stored["sums"], world)
 
 

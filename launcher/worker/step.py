@@ -36,7 +36,7 @@ class Loss:
 
 def take_step(run: RunDir, training: Training, state: TrainState, portion: Portion) -> tuple[Loss, Tensor | None]:
     """Changes model, optimizer and scaler; the loss, and the gradient's norm where it is clipped."""
-    training.schedule.apply(state.optimizer.param_groups, state.step)
+    training.schedule.apply(state.optimizer.param_groups, state.step, state.plateau["rates"])
     loss = gradient(training, portion, state.step)
     if training.world.world_size > 1 and not training.some_unused:
         check_all_took_part(run, training.wrapped, training.parameters, state.step + 1)

@@ -69,9 +69,9 @@ def broken(module_name: str, field: str, error: Exception) -> WorkerError:
     return WorkerError(f"{field}: {module_name} does not import: {described(error)}", kind="spec", details=details)
 
 
-def built(kind: Kind, target: Target, field: str, *before: Any) -> Any:
-    """The target called with `before` and its arguments."""
-    return call(found(kind, target, field), target, field, *before, **target.arguments)
+def built(kind: Kind, target: Target, field: str, *before: Any, **more: Any) -> Any:
+    """The target called with `before`, `more` and its arguments."""
+    return call(found(kind, target, field), target, field, *before, **more, **target.arguments)
 
 
 def call(thing: Callable[..., Any], target: Target, field: str, *before: Any, **given: Any) -> Any:

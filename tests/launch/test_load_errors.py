@@ -8,6 +8,7 @@ import pytest
 
 from launcher.errors import Problem
 from launcher.load.nearest import ELSEWHERE
+from launcher.spec.catalogue import names
 from launcher.spec.docs import explain
 
 Problems = Callable[..., list[Problem]]
@@ -57,7 +58,16 @@ def test_message(problems: Problems, text: str, message: str) -> None:
     ("lr: 0.1", "learning_rate: 1", "train.optimizer.learning_rate", "unknown key 'learning_rate'. Did you mean 'lr'?"),
     ("lr: 0.1", "l: 1", "train.optimizer.l", "unknown key 'l'. Did you mean 'lr'?"),
     ("target: sgd", "target: sdg", "train.optimizer.target",
-     "no optimizer is called 'sdg'. Did you mean 'sgd'? Built in: sgd, adam, adamw; or an import path such as my_pkg.mod:thing"),
+     f"no optimizer is called 'sdg'. Did you mean 'sgd'? Built in: {', '.join(names('optimizer'))}; or an import path such as "
+     "my_pkg.mod:thing"),
+    ("epochs: 2", "epochs: 2\n  schedule: {target: step, step_size: 3 epochs}", "train.schedule.step_size",
+     "3 epochs is longer than the run, which has epochs: 2"),
+    ("epochs: 2", "max_steps: 9\n  schedule: {target: multi_step, milestones: [4 steps, 10 steps]}", "train.schedule.milestones",
+     "10 steps is longer than the run, which has max_steps: 9"),
+    ("epochs: 2", "epochs: 2\n  schedule: {target: cosine, warmup: 101%}", "train.schedule.warmup",
+     "101% is longer than the run, which has 100%"),
+    ("epochs: 2", "epochs: 2\n  schedule: {target: plateau, monitor: val/f1}", "train.schedule.monitor",
+     "'val/f1' is not known at an evaluation; known are val/loss, val/accuracy, train/loss"),
     ("[accuracy]", "[acuracy]", "train.metrics[0]",
      "no metric is called 'acuracy'. Did you mean 'accuracy'? Built in: accuracy; or an import path such as my_pkg.mod:thing"),
     ("[accuracy]", "[accuracy, my.mod:accuracy]", "train.metrics[1]", "two metrics would be logged as 'accuracy'"),

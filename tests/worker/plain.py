@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 from torch.utils.data import Dataset, IterableDataset
 
@@ -168,6 +168,15 @@ OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
     "dampened": (SGD, {"lr": 0.3, "momentum": 0.8, "dampening": 0.5}),
     "adam": (Adam, {"lr": 0.02, "betas": [0.8, 0.95], "weight_decay": 0.02}),
     "adamw": (AdamW, {"lr": 0.03, "weight_decay": 0.2, "amsgrad": True}),
+    "nadam": (optim.NAdam, {"lr": 0.02, "momentum_decay": 0.01, "decoupled_weight_decay": True, "weight_decay": 0.1}),
+    "radam": (optim.RAdam, {"lr": 0.05, "weight_decay": 0.01}),
+    "adamax": (optim.Adamax, {"lr": 0.03, "eps": 1e-6}),
+    "rmsprop": (optim.RMSprop, {"lr": 0.01, "alpha": 0.9, "momentum": 0.5, "centered": True}),
+    "adagrad": (optim.Adagrad, {"lr": 0.1, "lr_decay": 0.01, "initial_accumulator_value": 0.1}),
+    "adadelta": (optim.Adadelta, {"lr": 0.7, "rho": 0.8}),
+    "asgd": (optim.ASGD, {"lr": 0.1, "lambd": 0.01, "t0": 3.0}),
+    "rprop": (optim.Rprop, {"lr": 0.01, "etas": [0.4, 1.3]}),
+    "adafactor": (optim.Adafactor, {"lr": 0.1, "weight_decay": 0.01}),
 }
 
 SCHEDULES: dict[str, Callable[[Optimizer, int], lr_scheduler.LRScheduler]] = {
@@ -175,6 +184,13 @@ SCHEDULES: dict[str, Callable[[Optimizer, int], lr_scheduler.LRScheduler]] = {
     "cosine": lr_scheduler.CosineAnnealingLR,
     "linear": lambda optimizer, steps: lr_scheduler.LinearLR(optimizer, 1.0, 0.25, steps),
     "step": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, 4, 0.5),
+    "restarts": lambda optimizer, steps: lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 2, 2, 0.01),
+    "polynomial": lambda optimizer, steps: lr_scheduler.PolynomialLR(optimizer, steps, 2.0),
+    "milestones": lambda optimizer, steps: lr_scheduler.MultiStepLR(optimizer, [2, 5], 0.3),
+    "exponential": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, 5, 0.6),
+    "cycle": lambda optimizer, steps: lr_scheduler.OneCycleLR(
+        optimizer, optimizer.param_groups[0]["lr"], steps, cycle_momentum=False
+    ),
     "own": lambda optimizer, steps: lr_scheduler.LambdaLR(optimizer, lambda step: falling(step, steps, floor=0.3)),
 }
 

@@ -42,8 +42,13 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "linear": {"target": "linear", "final": 0.25},
     "step": {"target": "step", "step_size": "4 steps", "gamma": 0.5},
     "own": {"target": "plain:falling", "floor": 0.3},
+    "restarts": {"target": "cosine_restarts", "T_0": "2 steps", "T_mult": 2, "eta_min": 0.01},
+    "polynomial": {"target": "polynomial", "power": 2},
+    "milestones": {"target": "multi_step", "milestones": ["2 steps", "5 steps"], "gamma": 0.3},
+    "exponential": {"target": "exponential", "gamma": 0.6},
+    "cycle": {"target": "one_cycle", "cycle_momentum": False},
 }
-TARGETS = {"sgd": "sgd", "nesterov": "sgd", "dampened": "sgd", "adam": "adam", "adamw": "adamw"}
+TARGETS = {"nesterov": "sgd", "dampened": "sgd"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ class Case:
         described = a_job(
             model={"target": f"plain:{plain.net}", "norm": plain.norm},
             loss="plain:of_mapping" if self.items == "Mappings" else LOSSES.get(plain.loss, plain.loss),
-            optimizer={"target": TARGETS[plain.optimizer], **OPTIMIZERS[plain.optimizer][1]},
+            optimizer={"target": TARGETS.get(plain.optimizer, plain.optimizer), **OPTIMIZERS[plain.optimizer][1]},
             schedule={**SCHEDULES.get(plain.schedule, {"target": plain.schedule}), "warmup": f"{plain.warmup} steps"},
             data={"train": self.data(plain.samples), "val": self.data(VALIDATED), "batch_size": plain.batch,
                   "micro_batch_size": self.micro, "num_workers": self.workers},
@@ -155,6 +160,11 @@ ROWS: list[tuple[tuple[Any, ...], tuple[Any, ...]]] = [
     (("Scaling", False, "weights", "classes", "dampened", "constant", 3, 0.4, None, 26, 64, 6), (3, 2, 4, 5, 2, "Pairs")),
     (("Routed", False, "nll", "ignored", "adamw", "step", 0, 0.3, None, 37, 4, 12), (3, 1, 6, 1, 0, "Pairs")),
     (("Routed", False, "function", "ignored", "sgd", "own", 0, None, None, 37, 6, 12), (2, 4, 5, 2, 0, "Pairs")),
+    (("Net", False, "mse", "vectors", "nadam", "restarts", 0, None, None, 40, 8, 12), (1, 4, 5, 3, 0, "Pairs")),
+    (("Net", False, "mse", "vectors", "radam", "polynomial", 2, None, None, 40, 8, 12), (2, 1, 7, 2, 0, "Pairs")),
+    (("Net", False, "l1", "vectors", "rmsprop", "milestones", 3, None, None, 40, 8, 12), (4, 2, 6, 1, 0, "Pairs")),
+    (("Net", False, "mse", "vectors", "adadelta", "exponential", 1, 0.5, None, 40, 8, 12), (2, 4, 3, "auto", 0, "Pairs")),
+    (("Net", False, "mse", "vectors", "adafactor", "cycle", 2, None, None, 40, 8, 12), (4, 1, 5, 1, 0, "Pairs")),
 ]  # fmt: skip
 
 
@@ -176,6 +186,8 @@ LOSSES_OF = {
     "vectors": ["mse", "l1", "bce"],
 }
 MICRO: list[int | str] = ["auto", 1, 2, 3, 5, 20]
+SMOOTH = [name for name in OPTIMIZERS if name != "rprop"]
+"""Rprop's steps go by the sign of the last bit."""
 NETS = ["Net", "Frozen", "Unused", "Tied", "Scaling"]
 
 
@@ -190,8 +202,9 @@ def any_case(draw: random.Random) -> Case:
     steps = draw.randint(5, 14)
     plain = Plain(
         seed=SEED, kind=kind, loss=draw.choice(LOSSES_OF[kind]), net=draw.choice(NETS), norm=norm, samples=samples, batch=batch,
-        steps=steps, optimizer=draw.choice([*OPTIMIZERS]), warmup=draw.choice([0, 0, 2, 4]),
-        schedule=draw.choice(["constant", "cosine", "linear", "step", "own"]),
+        steps=steps, optimizer=draw.choice(SMOOTH),
+        warmup=draw.choice([0, 0, 2, 4]),
+        schedule=draw.choice(["constant", "cosine", "linear", "step", "own", "polynomial", "cycle"]),
         clip_norm=draw.choice([None, 0.3]), clip_value=draw.choice([None, 0.04]),
     )  # fmt: skip
     return Case(
