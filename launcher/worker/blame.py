@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 import traceback
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch.distributed as dist
 
 from launcher.worker.errors import Kind, WorkerError
 
+INSTALLED = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+"""Also those of the user's home, and of another environment that this one borrows from."""
 NOT_THE_USERS = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<",
-                 str(Path(__file__).parents[1]))  # fmt: skip
+                 str(Path(__file__).parents[1]), *INSTALLED)  # fmt: skip
 
 
 def raised(error: Exception, what: str, *, kind: Kind = "error") -> WorkerError:

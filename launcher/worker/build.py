@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -17,7 +16,8 @@ from launcher.spec import Job
 from launcher.spec.train import Train
 from launcher.worker import batch_norm
 from launcher.worker.accelerator import make_accelerator
-from launcher.worker.data.fetch import in_memory
+from launcher.worker.data.all_targets import all_targets
+from launcher.worker.data.fetch import Fetch, in_memory
 from launcher.worker.data.loader import Loader
 from launcher.worker.data.portions import Portion
 from launcher.worker.data.splits import make_datasets, make_loader
@@ -90,7 +90,7 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     freeze(model, spec.freeze, spec.train_only)
     datasets = make_datasets(spec, world)
     loaders = {split: make_loader(dataset, split, spec, job.seed, run, world) for split, dataset in datasets.items()}
-    objective = make_loss(spec, datasets["train"], world)
+    objective = make_loss(spec, loaders["train"].fetch, world)
     optimizer = make_optimizer(
         lambda groups: built(
             "optimizer", spec.optimizer, "train.optimizer", groups, **by_device(spec.optimizer, model.parameters())
@@ -133,10 +133,12 @@ def make_model(spec: Train, seed: int, world: World) -> nn.Module:
     return model.to(world.device, torch.float64 if spec.precision == "fp64" else None)
 
 
-def make_loss(spec: Train, dataset: Any, world: World) -> Objective:
+def make_loss(spec: Train, fetch: Fetch, world: World) -> Objective:
     loss = constructed_or_bound("loss", spec.loss, "train.loss")
+    if getattr(loss, "auto", False):
+        loss.balance(all_targets(fetch, world))  # type: ignore[attr-defined]
     if isinstance(loss, nn.Module):
         loss.to(world.device, torch.float64 if spec.precision == "fp64" else None)
-    tensors = in_memory(dataset)
+    tensors = in_memory(fetch.dataset)
     targets = tensors[1] if tensors is not None and len(tensors) == 2 else None
     return make_objective(loss, spec.loss.target, builtin=builtin("loss", spec.loss), targets=targets)

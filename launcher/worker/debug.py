@@ -24,7 +24,7 @@ from launcher.worker.clock import memory_mb
 from launcher.worker.data.nested import on_device
 from launcher.worker.ddp import call_model
 from launcher.worker.errors import WorkerError
-from launcher.worker.first_batch import check_classes
+from launcher.worker.first_batch import check_fit
 from launcher.worker.job import read_job
 from launcher.worker.losses import Objective
 from launcher.worker.randomness import STEP, key, seed_default_generators
@@ -111,7 +111,7 @@ def one_step(training: Training, portions: Iterator, number: int, row: Row) -> N
         for micro, (batch, each) in enumerate(zip(batches, weights, strict=True)):
             seed_default_generators(key(STEP, training.job.seed, number, micro, 0))
             output = call_model(training.wrapped, training.inputs, batch)
-            check_classes(training, output, batch)
+            check_fit(training, output, batch)
             losses.append(objective.total(output, batch, each))
     loss = torch.stack(losses).sum() / sum(weights)
     with row.timed("backward", device):

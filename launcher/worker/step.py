@@ -17,7 +17,7 @@ from launcher.worker.build import Training
 from launcher.worker.data.nested import on_device, tensors
 from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import call_model, check_all_took_part
-from launcher.worker.first_batch import check_classes, told
+from launcher.worker.first_batch import check_fit, told
 from launcher.worker.randomness import STEP, key, seed_default_generators
 from launcher.worker.state import TrainState
 
@@ -68,7 +68,7 @@ def gradient(training: Training, portion: Portion, step: int) -> Loss:
     """Adds the gradient of the batch's mean loss to the parameters."""
     world = training.world
     batches, counts = portion.micro, [len(ids) for ids in portion.ids]
-    with told(training, batches[0]) if step == 0 else nullcontext():
+    with told(training, batches[0], step=step):
         weights, whole = weigh(training, batches, counts, portion.samples)
         parts = []
         for number, (on_host, weight) in enumerate(zip(batches, weights, strict=True)):
@@ -101,7 +101,7 @@ def forward_backward(training: Training, batch: Any, weight: Weight, whole: Weig
     """Adds one micro-batch's part of the gradient; its loss."""
     output = call_model(training.wrapped, training.inputs, batch)
     if first:
-        check_classes(training, output, batch)
+        check_fit(training, output, batch)
     ranks = training.world.world_size  # DDP averages over ranks, where the parts are to be added
     if isinstance(weight, Tensor):
         total = training.objective.total(output, batch, weight)

@@ -27,7 +27,8 @@ from launcher.worker.control import MOST_STEPS, Control
 from launcher.worker.ddp import kept_buffers, put_back
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import best_before, evaluate
-from launcher.worker.losses import CrossEntropy, make_objective, one_number
+from launcher.worker.losses.classes import CrossEntropy
+from launcher.worker.losses.objective import make_objective, one_number
 from launcher.worker.metrics import as_number
 from launcher.worker.restore import fill_optimizer
 from launcher.worker.state import better
@@ -296,8 +297,9 @@ def test_what_is_no_number_is_told_by_its_shape(told: Any, message: str) -> None
 
 
 def test_a_class_without_an_output_is_named() -> None:
-    with pytest.raises(WorkerError, match=r"a target is class 5, but train\.model gives 2 outputs: classes go from 0 to 1"):
-        CrossEntropy()(torch.zeros(3, 2), torch.tensor([0, -100, 5]))
+    objective = make_objective(CrossEntropy(), "cross_entropy", builtin=True, targets=None)
+    with pytest.raises(WorkerError, match=r"targets from 0 to 5 are outside the 2 classes of the model's output \(0 to 1\)"):
+        objective.mean(torch.zeros(3, 2), (torch.zeros(3), torch.tensor([0, -100, 5])))
 
 
 def test_an_error_in_the_users_data_keeps_its_own_name(tmp_path: Path) -> None:
