@@ -98,7 +98,7 @@ def fold(entries: Iterable[dict[str, Any]]) -> Summary:
     """What the ledger says by itself, whether or not a supervisor is still there."""
     state: State = "stopped"
     reason: str | None = NOT_BEGUN
-    backend = step = job = successor = None
+    backend = step = job = successor = early = None
     attempts = 0
     times = []
     for entry in entries:
@@ -106,6 +106,9 @@ def fold(entries: Iterable[dict[str, Any]]) -> Summary:
         by_rank = event == "running" or (event == "stopped" and entry.get("step") is not None)
         if event in AFTER and not (by_rank and state == "stopping"):  # what that comes to is the supervisor's to say
             state, reason = AFTER[event], NOT_BEGUN if event == "prepared" else entry.get("reason")
+        early = entry.get("reason") if event == "early_stop" else early
+        if event in ("trained", "done"):
+            reason = reason or early
         if event in ("queued", "supervising"):
             job, successor = entry.get("job"), None
         elif event in ("successor", "withdrawn"):

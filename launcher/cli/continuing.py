@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher import backends
 from launcher.errors import UsageError
-from launcher.events import summarize
+from launcher.events import ledger, summarize
 from launcher.load import differences, dump_job, load_job, parse_job
 from launcher.plan import Plan, read_plan, settle, unsettle
 from launcher.prepare import plan_for, write
@@ -33,7 +33,8 @@ def continued(run: RunDir, overrides: Sequence[str], flags: Mapping[str, str | N
     changes = differences(old, new)
     if refused := [change for change in changes if not allowed(change, new)]:
         raise UsageError(refusal(run, refused))
-    if summarize(run).state == "done" and not any(path in MAY_GROW for path, _, _ in changes):
+    over = summarize(run).state == "done"
+    if over and (stopped_early(run) or not any(path in MAY_GROW for path, _, _ in changes)):
         return None
     plan = plan_for(new)
     if plan.provisional:
@@ -62,10 +63,15 @@ def allowed(change: tuple[str, Any, Any], new: Job) -> bool:
     return grows and not tied_to_length(new)
 
 
+def stopped_early(run: RunDir) -> str | None:
+    """Why, where early stopping ended it: more epochs would not be trained."""
+    return next((entry.get("reason") for entry in ledger(run) if entry["event"] == "early_stop"), None)
+
+
 def may_grow(run: RunDir) -> str | None:
     """The field that makes the run longer, where that leaves what was trained as it is."""
     job = load_job(run.job)
-    if job.train is None or tied_to_length(job):
+    if job.train is None or stopped_early(run) or tied_to_length(job):
         return None
     return "train.epochs" if job.train.epochs is not None else "train.max_steps"
 

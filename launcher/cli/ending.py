@@ -77,7 +77,7 @@ def facts(run: RunDir, summary: Summary) -> Iterator[tuple[str, str]]:
 def metrics(rows: list[dict[str, Any]], job: Job | None) -> Iterator[tuple[str, str]]:
     """Each evaluated metric's last value, and its best where the job says what is best."""
     keys = dict.fromkeys(key for row in rows for key in row if key.startswith(("val/", "test/")))
-    best = job.checkpoint.keep_best if job else None
+    best = job.keep_best if job else None
     for key in keys or ["train/loss"]:
         values = [(row[key], row["step"]) for row in rows if isinstance(row.get(key), int | float)]
         if not values:
@@ -101,7 +101,7 @@ def saved(run: RunDir, job: Job | None) -> Iterator[tuple[str, str]]:
     if not found:
         return
     yield "checkpoint", shown_path(found[-1].path)
-    keep_best = job.checkpoint.keep_best if job else None
+    keep_best = job.keep_best if job else None
     best = checkpoints.best(run, keep_best.monitor, keep_best.mode, every_byte=False) if keep_best else None
     if best is not None and best.step != found[-1].step:
         yield "best", shown_path(best.path)

@@ -25,7 +25,7 @@ def command(run: str, nodes: str | None, backend: str | None, overrides: tuple[s
     launch resume last --set train.epochs=40
     """
     from launcher.cli import starting
-    from launcher.cli.continuing import continued, may_grow
+    from launcher.cli.continuing import continued, may_grow, stopped_early
     from launcher.rundir import locked
     from launcher.runs import find_run, runs_folder
     from launcher.standing import refuse_busy
@@ -53,7 +53,8 @@ def command(run: str, nodes: str | None, backend: str | None, overrides: tuple[s
         print_json(status(found))
     else:
         name = options.called(found.path)
-        print(f"{found.id} is done: there is nothing left to train. See it with 'launch status {name}'")
+        why = f", it {reason}" if (reason := stopped_early(found)) else ""
+        print(f"{found.id} is done{why}: there is nothing left to train. See it with 'launch status {name}'")
         if field := may_grow(found):
             print(f"To train it longer: launch resume {name} --set {field}=N")
     return 0

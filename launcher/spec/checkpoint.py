@@ -32,11 +32,14 @@ class Best(Frozen):
 
 
 def best_from_name(value: object) -> object:
-    """`val/accuracy` alone: losses and errors are minimised, all else is maximised."""
-    if not isinstance(value, str):
-        return value
-    words = {word.lower() for word in WORD.findall(value.rsplit("/", 1)[-1])}
-    return {"monitor": value, "mode": "max" if words.isdisjoint(MINIMISED) else "min"}
+    """`val/accuracy` alone."""
+    return {"monitor": value, "mode": mode_of(value)} if isinstance(value, str) else value
+
+
+def mode_of(monitor: str) -> Literal["min", "max"]:
+    """Losses and errors are minimised, all else is maximised."""
+    words = {word.lower() for word in WORD.findall(monitor.rsplit("/", 1)[-1])}
+    return "max" if words.isdisjoint(MINIMISED) else "min"
 
 
 BestOrName = Annotated[Best, BeforeValidator(best_from_name), Said("a metric's key or {monitor, mode}", "val/accuracy")]

@@ -9,10 +9,10 @@ from pydantic_core import InitErrorDetails
 
 from launcher.references import REFERENCE, VARIABLE
 from launcher.spec.base import SECTION, Agreeing, Said, Text, wrong
-from launcher.spec.checkpoint import Checkpoint
+from launcher.spec.checkpoint import Best, Checkpoint
 from launcher.spec.environment import Environment
 from launcher.spec.log import Log
-from launcher.spec.monitor import logged_keys, monitored
+from launcher.spec.monitor import logged_keys, monitored, part
 from launcher.spec.resources import Resources
 from launcher.spec.retry import Retry
 from launcher.spec.run import Run
@@ -67,7 +67,17 @@ class Job(Agreeing):
         if len(both) != 1:
             found = "both" if both else "neither"
             yield wrong(f"give exactly one of train (the built-in worker) and run (a program of your own); found {found}")
-        best = monitored(given.get("checkpoint"))
+        best, ends = monitored(given.get("checkpoint"), "keep_best"), monitored(given.get("train"), "early_stopping")
         keys = logged_keys(given.get("train"))
-        if best is not None and keys and best not in keys:
-            yield wrong(f"'{best}' is not logged while this job trains; it logs {', '.join(keys)}", "checkpoint", "keep_best")
+        for key, where in ((best, ("checkpoint", "keep_best")), (ends, ("train", "early_stopping"))):
+            if key is not None and keys and key not in keys:
+                yield wrong(f"'{key}' is not logged while this job trains; it logs {', '.join(keys)}", *where)
+        if best is not None and best != ends and part(part(given.get("train"), "early_stopping"), "restore_best") is True:
+            message = f"restore_best takes the best by '{ends}', and checkpoint.keep_best keeps it by '{best}': give one of them"
+            yield wrong(message, "train", "early_stopping", "restore_best")
+
+    @property
+    def keep_best(self) -> Best | None:
+        """By which metric the best checkpoint is kept, and taken for eval, export, predict and load_model."""
+        stopping = self.train.early_stopping if self.train else None
+        return stopping.best if stopping and stopping.restore_best else self.checkpoint.keep_best

@@ -22,8 +22,8 @@ def logged_keys(train: object) -> list[str]:
     return [f"{split}/{name}" for split in splits for name in names] + ["train/loss", "lr", "grad_norm"]
 
 
-def monitored(checkpoint: object) -> str | None:
-    best = part(checkpoint, "keep_best")
+def monitored(section: object, field: str) -> str | None:
+    best = part(section, field)
     key = best if isinstance(best, str) else part(best, "monitor")
     return key if isinstance(key, str) else None
 

@@ -8,7 +8,9 @@ from pydantic_core import InitErrorDetails
 
 from launcher.spec.base import Agreeing, Frozen, Said, wrong
 from launcher.spec.data import Data
-from launcher.spec.monitor import metric_key, target_name
+from launcher.spec.early_stopping import EarlyStopping
+from launcher.spec.ema import Ema
+from launcher.spec.monitor import metric_key, part, target_name
 from launcher.spec.schedule import ScheduleTarget, unsuited
 from launcher.spec.target import Of, Target
 from launcher.spec.values import Duration, Length, more_than_nothing
@@ -63,6 +65,10 @@ class Train(Agreeing):
     """Largest norm of the whole gradient, after unscaling."""
     clip_grad_value: Annotated[float, Field(gt=0)] | None = None
     """Largest absolute value of a gradient's elements, after unscaling."""
+    early_stopping: EarlyStopping | None = None
+    """Ends the training early; kept over a resume, agreed by all ranks."""
+    ema: Ema | None = None
+    """Averages the weights over the training."""
     sync_batch_norm: bool = True
     """Batch norm over all ranks' samples, on CPU as well."""
     limit_batches: Annotated[int, Field(ge=1)] | None = None
@@ -75,6 +81,8 @@ class Train(Agreeing):
         ends = [name for name in ("epochs", "max_steps") if given.get(name) is not None]
         if len(ends) != 1:
             yield wrong(f"give exactly one of epochs and max_steps; found {'both' if ends else 'neither'}")
+        if given.get("early_stopping") is not None and part(given.get("data"), "val") is None:
+            yield wrong("it counts evaluations, and there is no train.data.val to evaluate", "early_stopping")
         metrics = given.get("metrics")
         names = [target_name(metric) for metric in metrics] if isinstance(metrics, list) else []
         keys = [metric_key(name) for name in names if name]

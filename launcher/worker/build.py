@@ -22,6 +22,7 @@ from launcher.worker.data.loader import Loader
 from launcher.worker.data.portions import Portion
 from launcher.worker.data.splits import make_datasets, make_loader
 from launcher.worker.ddp import wrap
+from launcher.worker.ema import Ema
 from launcher.worker.errors import WorkerError
 from launcher.worker.freezing import freeze
 from launcher.worker.losses import Objective, make_objective
@@ -55,6 +56,8 @@ class Training:
     optimizer: Optimizer
     schedule: Schedule
     measures: list[Measure]
+    ema: Ema | None
+    """The weights' average, where the job wants one."""
     inputs: tuple[str, ...]
     """Names of the model's arguments: what it gets of a batch that is a mapping."""
     loaders: dict[str, Loader]
@@ -109,7 +112,8 @@ def build(run: RunDir, job: Job, world: World) -> Training:
         some_unused=trial.some_unused,
         parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
         dtype=dtype, objective=objective, optimizer=optimizer,
-        schedule=make_schedule(spec, loaders["train"].steps_per_epoch), measures=make_measures(spec.metrics), inputs=inputs,
+        schedule=make_schedule(spec, loaders["train"].steps_per_epoch), measures=make_measures(spec.metrics),
+        ema=Ema(model, spec.ema) if spec.ema else None, inputs=inputs,
         loaders=loaders,
     )  # fmt: skip
 

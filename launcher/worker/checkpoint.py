@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from launcher import checkpoints, events, rank
-from launcher.checkpoints import BUFFERS, MANIFEST, MODEL, OPTIMIZER, STATE, WRITER
+from launcher.checkpoints import BUFFERS, EMA, MANIFEST, MODEL, OPTIMIZER, STATE, WRITER
 from launcher.rundir import RunDir, sync_directory
 from launcher.spec import Job
 from launcher.spec.checkpoint import Checkpoint as Keeping
@@ -57,10 +57,10 @@ class Saver:
     """Writes a run's checkpoints. Every rank has one and calls save(); rank 0 writes."""
 
     def __init__(self, run: RunDir, world: World, spec: Keeping, *, job: Job) -> None:
-        self.run, self.world, self.spec = run, world, spec
+        self.run, self.world, self.spec, self.keep_best = run, world, spec, job.keep_best
         self.spec_sha256 = spec_sha256(job)
         pinned = world.device.type == "cuda"
-        self.copies = {name: HostCopy(pinned=pinned) for name in (MODEL, OPTIMIZER, BUFFERS)}
+        self.copies = {name: HostCopy(pinned=pinned) for name in (MODEL, OPTIMIZER, BUFFERS, EMA)}
         self.thread: threading.Thread | None = None
         self.failure: BaseException | None = None
         if world.first:
@@ -157,7 +157,7 @@ class Saver:
     def _write(self, aside: Path, note: Note, described: bytes) -> int:
         """Bytes written. Raises OSError."""
         aside.mkdir(parents=True)
-        held = {name: copy for name, copy in self.copies.items() if copy.layout.spans or name != BUFFERS}
+        held = {name: copy for name, copy in self.copies.items() if copy.layout.spans or name not in (BUFFERS, EMA)}
         files = {name: write(aside / name, pulsing(copy.chunks())) for name, copy in held.items()}
         files[STATE] = write(aside / STATE, iter([memoryview(described)]))
         manifest = vars(note) | {"files": files}
@@ -167,7 +167,7 @@ class Saver:
         return sum(each["size"] for each in files.values())
 
     def _prune(self) -> None:
-        best = self.spec.keep_best
+        best = self.keep_best
         kept = checkpoints.best(self.run, best.monitor, best.mode, every_byte=False) if best else None
         checkpoints.prune(self.run, keep_last=self.spec.keep_last, keep={kept.step} if kept else frozenset())
 

@@ -2,6 +2,7 @@
 
 model.safetensors       the module's state_dict, under its own keys
 optimizer.safetensors   the tensors in the optimizer's state_dict
+ema.safetensors         the same with the averages in place of the weights, where train.ema takes them
 buffers.safetensors     each rank's own buffers, as `RANK.NAME`, where they differ
 state.json              all that is not a tensor
 manifest.json           size and sha256 of each; written last
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from launcher.checkpoints import BUFFERS, MODEL, OPTIMIZER
+from launcher.checkpoints import BUFFERS, EMA, MODEL, OPTIMIZER
 from launcher.worker import rank_state
 from launcher.worker.errors import WorkerError
 from launcher.worker.rank_state import RankState
@@ -46,13 +47,17 @@ def contents(state: TrainState, ranks: list[RankState]) -> Contents:
             "scaler": encode(state.scaler.state_dict() if state.scaler else None, optimizer, at="scaler"),
             "model": encode(extra, optimizer, at="model"),
         }
-        tensors = {MODEL: model | rank_state.agreed(ranks), OPTIMIZER: optimizer, BUFFERS: buffers_by_rank(ranks)}
+        agreed = rank_state.agreed(ranks)
+        averaged = state.ema.over(state.model) if state.ema else {}
+        tensors = {MODEL: model | agreed, OPTIMIZER: optimizer, BUFFERS: buffers_by_rank(ranks)}
+        tensors |= {EMA: averaged | agreed} if averaged else {}
         for each in tensors.values():
             lay_out(each)
     except TypeError as error:
         raise WorkerError(f"the training cannot be saved: {error}", kind="spec") from None
+    evaluated = EMA if averaged and state.ema and state.ema.settings.evaluate else MODEL
     described |= {
-        "train": state.to_json(), "random": [each.random for each in ranks],
+        "train": state.to_json(), "evaluated": evaluated, "random": [each.random for each in ranks],
         "python": platform.python_version(), "torch": torch.__version__,
     }  # fmt: skip
     return Contents(tensors=tensors, described=described)

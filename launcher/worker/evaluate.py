@@ -19,6 +19,7 @@ from launcher.worker.build import Training
 from launcher.worker.data.nested import on_device
 from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import call_model
+from launcher.worker.ema import in_place
 from launcher.worker.restore import load_model_weights
 from launcher.worker.state import better
 
@@ -52,6 +53,12 @@ def evaluate(training: Training, split: str) -> dict[str, float]:
     return values | {f"{split}/{measure.name}": measure.value(world) for measure in training.measures}
 
 
+def evaluate_now(training: Training, split: str) -> dict[str, float]:
+    """As a training goes on: the averaged weights where the job says so. A collective."""
+    with in_place(training.ema):
+        return evaluate(training, split)
+
+
 def one_pass(training: Training, split: str) -> Iterator[Portion]:
     """One reader serves all passes: its loader processes are started once, and read ahead between evaluations."""
     if split not in training.readers:
@@ -81,7 +88,7 @@ def final_test(run: RunDir, training: Training, now: dict[str, float]) -> dict[s
     """
     folder = best_checkpoint(run, training, now)
     if folder is None:
-        return evaluate(training, "test")
+        return evaluate_now(training, "test")
     last = copy.deepcopy(training.model.state_dict())
     try:
         load_model_weights(folder, training.model)
@@ -92,7 +99,7 @@ def final_test(run: RunDir, training: Training, now: dict[str, float]) -> dict[s
 
 def best_checkpoint(run: RunDir, training: Training, now: dict[str, float]) -> Path | None:
     """None where the weights at hand are the best. A collective: rank 0 verifies and decides."""
-    world, monitored = training.world, training.job.checkpoint.keep_best
+    world, monitored = training.world, training.job.keep_best
     if monitored is None:
         return None
     name = world.broadcast(best_before(run, monitored, now) if world.first else None)

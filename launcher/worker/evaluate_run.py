@@ -34,7 +34,7 @@ def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint:
 
 def choose(run: RunDir, job: Job, name: str | None) -> str:
     """The checkpoint's name. Raises WorkerError."""
-    best = job.checkpoint.keep_best
+    best = job.keep_best
     if name is not None:
         return named(run, name)
     found: Checkpoint | None = checkpoints.best(run, best.monitor, best.mode) if best else None

@@ -43,7 +43,7 @@ class Records:
 
     @property
     def monitored(self) -> Monitored | None:
-        return self.training.job.checkpoint.keep_best
+        return self.training.job.keep_best
 
     def __post_init__(self) -> None:
         """The best so far is what the checkpoints that stand say: job.yaml may ask for another metric now. A collective."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from launcher import checkpoints, events
-from launcher.checkpoints import BUFFERS, MANIFEST, MODEL, OPTIMIZER, STATE
+from launcher.checkpoints import BUFFERS, EMA, MANIFEST, MODEL, OPTIMIZER, STATE
 from launcher.rundir import RunDir, read_json
 from launcher.worker import generators
 from launcher.worker.errors import WorkerError
@@ -39,6 +39,8 @@ def restore(run: RunDir, state: TrainState, world: World) -> int | None:
     fill_optimizer(folder, state.optimizer, decode(described["optimizer"], tensors, world.device))
     if state.scaler is not None and described["scaler"] is not None:
         state.scaler.load_state_dict(decode(described["scaler"], tensors, world.device))
+    if state.ema is not None:
+        state.ema.fill(state.model, load_file(folder / EMA))
     state.from_json(described["train"], world)
     if manifest["world_size"] == world.world_size:
         fill_buffers(folder, state.model, world.rank)
@@ -60,14 +62,16 @@ def choose(run: RunDir, attempt: int) -> str | None:
 
 
 def load_model_weights(folder: Path, model: nn.Module) -> None:
-    """The module's state alone, for evaluation. Raises WorkerError where it does not fit the module."""
-    extra = (read_json(folder / STATE) or {}).get("model")
-    fill_model(folder, model, decode(extra, load_file(folder / OPTIMIZER), torch.device("cpu")) if extra else {})
+    """The module's state alone, for evaluation: averaged where the job says so. Raises WorkerError where it does not fit."""
+    described = read_json(folder / STATE) or {}
+    extra = described.get("model")
+    decoded = decode(extra, load_file(folder / OPTIMIZER), torch.device("cpu")) if extra else {}
+    fill_model(folder, model, decoded, described.get("evaluated", MODEL))
 
 
-def fill_model(folder: Path, model: nn.Module, extra: Mapping[str, Any]) -> None:
+def fill_model(folder: Path, model: nn.Module, extra: Mapping[str, Any], file: str = MODEL) -> None:
     try:
-        model.load_state_dict(load_file(folder / MODEL) | dict(extra))
+        model.load_state_dict(load_file(folder / file) | dict(extra))
     except RuntimeError as error:
         raise WorkerError(f"{folder.name} does not fit the model that job.yaml describes: {error}", kind="spec") from None
 

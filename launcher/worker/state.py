@@ -14,6 +14,7 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from launcher.worker.ema import Ema
 from launcher.worker.plateau import Lowered, nothing_lowered
 from launcher.worker.world import World
 
@@ -30,6 +31,19 @@ def better(value: float, than: float | None, mode: str) -> bool:
     if not math.isfinite(value):
         return False
     return than is None or (value < than if mode == "min" else value > than)
+
+
+class Waiting(TypedDict):
+    """What early stopping waits for."""
+
+    best: float | None
+    """The value to beat."""
+    step: int
+    """Where it was reached."""
+    evaluations: int
+    """Since then."""
+    ended: str | None
+    """Why the training is over, once it is."""
 
 
 class LossSums(TypedDict):
@@ -49,6 +63,8 @@ class TrainState:
     optimizer: Optimizer
     scaler: GradScaler | None = None
     """Of fp16 alone."""
+    ema: Ema | None = None
+    """The weights' average, where the job wants one."""
     step: int = 0
     """Optimizer steps done; the schedule's position too."""
     epoch: int = 0
@@ -63,6 +79,8 @@ class TrainState:
     """The step of the newest evaluation."""
     plateau: Lowered = field(default_factory=nothing_lowered)
     """Of a schedule that heeds evaluations."""
+    waiting: Waiting = field(default_factory=lambda: Waiting(best=None, step=0, evaluations=0, ended=None))
+    """What early stopping waits for."""
     sums: LossSums = field(default_factory=lambda: LossSums(loss=0.0, weight=0.0))
     """This rank's."""
     sums_by_rank: list[LossSums] = field(default_factory=list)
@@ -76,7 +94,7 @@ class TrainState:
         """All but the tensors, of all ranks; as of the last collect()."""
         return {
             "step": self.step, "epoch": self.epoch, "batch": self.batch, "best": self.best, "metrics": self.metrics,
-            "evaluated": self.evaluated, "plateau": self.plateau, "sums": self.sums_by_rank,
+            "evaluated": self.evaluated, "plateau": self.plateau, "waiting": self.waiting, "sums": self.sums_by_rank,
         }  # fmt: skip
 
     def from_json(self, stored: dict[str, Any], world: World) -> None:
@@ -84,6 +102,7 @@ class TrainState:
         self.step, self.epoch, self.batch = stored["step"], stored["epoch"], stored["batch"]
         self.best, self.metrics, self.evaluated = stored["best"], stored["metrics"], stored["evaluated"]
         self.plateau = stored.get("plateau", self.plateau)
+        self.waiting = stored.get("waiting", self.waiting)
         self.sums = share(stored["sums"], world)
 
 

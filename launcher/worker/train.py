@@ -15,9 +15,10 @@ from launcher.worker.cadence import Cadence, cadence
 from launcher.worker.checkpoint import Saver
 from launcher.worker.control import Control, signals_heeded
 from launcher.worker.data.portions import Portion
-from launcher.worker.evaluate import evaluate, final_test
+from launcher.worker.evaluate import evaluate_now, final_test
 from launcher.worker.feed import Feed
 from launcher.worker.history import History
+from launcher.worker.patience import ran_out
 from launcher.worker.progress import Progress
 from launcher.worker.records import Records
 from launcher.worker.restore import restore
@@ -32,7 +33,7 @@ def train(run: RunDir, job: Job, world: World) -> int:
     """Trains to the end (0) or until asked to stop (75). Raises WorkerError."""
     training = build(run, job, world)
     devices.keep(run, world)
-    state = TrainState(model=training.model, optimizer=training.optimizer, scaler=training.accelerator.scaler)
+    state = TrainState(model=training.model, optimizer=training.optimizer, scaler=training.accelerator.scaler, ema=training.ema)
     history, saver = History(run, world), Saver(run, world, job.checkpoint, job=job)
     history.cut(restore(run, state, world) or 0)
     shown = views.start(run, job, attempt=world.attempt) if world.first else views.Views(None, None)
@@ -62,7 +63,8 @@ def train(run: RunDir, job: Job, world: World) -> int:
                 settled, values = records.settle(), {}
                 if evaluating:
                     with records.clock.timed("evaluation_s"):
-                        values = evaluate(training, "val")
+                        values = evaluate_now(training, "val")
+                    last |= ran_out(run, training.spec.early_stopping, state, records.measured(settled) | values, world)
                 if last and "test" in training.loaders:
                     saver.wait()
                     values |= final_test(run, training, records.measured(settled) | values)
@@ -88,11 +90,15 @@ def train(run: RunDir, job: Job, world: World) -> int:
 
 
 def advance(state: TrainState, portion: Portion) -> None:
+    if state.ema is not None:
+        state.ema.update()
     state.step += 1
     state.epoch, state.batch = (portion.epoch + 1, 0) if portion.last else (portion.epoch, portion.batch + 1)
 
 
 def finished(training: Training, state: TrainState) -> bool:
+    if state.waiting["ended"] is not None:
+        return True
     if training.total_steps is not None:
         return state.step >= training.total_steps
     return state.epoch >= (training.spec.epochs or 0)

@@ -234,6 +234,17 @@ def test_a_finished_run_is_not_resumed(launch: Any, by_hand: Any, done: Any) -> 
     assert launch("resume", "last", "--json").json["state"] == "done"
 
 
+def test_a_run_that_stopped_early_says_so_and_is_not_made_longer(launch: Any, by_hand: Any, done: Any, train: str) -> None:
+    reason = "stopped early: val/loss was evaluated 3 times since its best (0.1, at step 12) and did not get better"
+    by_hand(ledger=[*done[:-1], {**done[-1], "event": "early_stop", "reason": reason}, done[-1]], job=train)
+    for arguments in ([], ["--set", "train.epochs=40"]):
+        said = launch("resume", "last", *arguments)
+        assert said.code == 0
+        assert f"is done, it {reason}: there is nothing left to train" in said.out
+        assert "To train it longer" not in said.out
+    assert launch("status", "--json").json["reason"] == reason
+
+
 @pytest.mark.parametrize(
     ("change", "shown"),
     [

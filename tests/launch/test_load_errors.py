@@ -115,6 +115,25 @@ def test_without_validation_data_there_is_no_validation_metric(problems: Problem
     assert found.message == "'val/loss' is not logged while this job trains; it logs train/loss, lr, grad_norm"
 
 
+@pytest.mark.parametrize(("stopping", "words"), [
+    ("{monitor: val/f1, patience: 3}", "'val/f1' is not logged while this job trains"),
+    ("{monitor: val/loss, patience: 3, restore_best: true}",
+     "restore_best takes the best by 'val/loss', and checkpoint.keep_best keeps it by 'val/accuracy': give one of them"),
+    ("{monitor: val/loss}", "missing key 'patience'"),
+    ("{monitor: val/loss, patience: 0}", "expected an integer >= 1, got 0"),
+])  # fmt: skip
+def test_early_stopping_is_checked_with_what_it_waits_for(problems: Problems, train: str, stopping: str, words: str) -> None:
+    found = problems(train + f"  early_stopping: {stopping}\ncheckpoint: {{keep_best: val/accuracy}}\n")
+    assert words in "\n".join(problem.message for problem in found)
+    assert len(found) == 1
+
+
+def test_early_stopping_counts_evaluations(problems: Problems, train: str) -> None:
+    without = "\n".join(line for line in train.splitlines() if "val:" not in line)
+    [found] = problems(without + "\n  early_stopping: {monitor: train/loss, patience: 3}\n")
+    assert found.message == "it counts evaluations, and there is no train.data.val to evaluate"
+
+
 def test_the_line_is_shown_with_a_caret(problems: Problems) -> None:
     [found] = problems("run:\n  script: a.py\n  agrs: [x]\n")
     assert str(found) == (

@@ -30,6 +30,9 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "own batch norms": (2, {"sync_batch_norm": False}),
     "accumulation": (2, {"data": {"train": FLAT, "batch_size": 100, "micro_batch_size": 20}}),
     "bf16": (1, {"precision": "bf16"}),
+    "an average of the weights, and early stopping": (2, {
+        "ema": {"decay": 0.8}, "early_stopping": {"monitor": "val/loss", "patience": 50},
+    }),
     "images, augmented, read by processes": (2, {
         "model": CNN,
         "data": {"train": {"target": "digits"}, "batch_size": 300, "num_workers": 1,
