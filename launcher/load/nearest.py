@@ -29,7 +29,8 @@ ELSEWHERE = {
     "max_retries": "retry.max_restarts", "restarts": "retry.max_restarts", "max_restarts": "retry.max_restarts",
     "eval_every": "train.evaluate_every", "val_every": "train.evaluate_every", "checkpoints": "checkpoint",
     "logging": "log", "dataloader": "train.data", "transform": "train.data.augment",
-    "augmentation": "train.data.augment",
+    "augmentation": "train.data.augment", "initializer": "train.init", "initialization": "train.init",
+    "weight_init": "train.init",
 }  # fmt: skip
 """How other tools call it -> where it is here."""
 OTHER_PARALLELISM = {"fsdp", "deepspeed", "tensor_parallel", "pipeline_parallel", "zero", "megatron"}

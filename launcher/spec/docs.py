@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from launcher.errors import UsageError, did_you_mean, near
 from launcher.spec.catalogue import CATALOGUE, REQUIRED, Entry
 from launcher.spec.docstrings import about, doc_of
-from launcher.spec.example import Named, entry_example, example_of, written
+from launcher.spec.example import entry_example, example_of, step, written
 from launcher.spec.fields import ROOT, Spot, arguments_of, in_words
 from launcher.spec.own import OWN
 from launcher.spec.target import Of
@@ -126,7 +126,7 @@ def explain_entry(entry: Entry, keys: list[str], depth: int) -> Explanation:
         accepts = f"{{target: {entry.name}, ...arguments}}"
         example = entry_example(keys[:depth], entry)
         return Explanation(path=path, doc=doc, accepts=accepts, keys=keys_of(arguments), example=example)
-    steps = [*keys[:depth], Named(entry.name), *rest]
+    steps = [*keys[:depth], step(entry), *rest]
     if rest[0] in arguments and len(rest) > 1 and target_of(arguments[rest[0]]) is not None:
         return walked(arguments[rest[0]], steps, depth + 2)
     if rest[0] not in arguments or len(rest) > 1:

@@ -29,10 +29,24 @@ def written(value: Any) -> str:
     return str(value)
 
 
+IN_LISTS = ("augment", "metric", "layer")
+"""Kinds of targets."""
+
+
 class Named(str):
     """A step of a path that names a built-in target."""
 
     __slots__ = ()
+
+
+class Listed(Named):
+    """One that stands in a list."""
+
+    __slots__ = ()
+
+
+def step(entry: Entry) -> Named:
+    return (Listed if entry.kind in IN_LISTS else Named)(entry.name)
 
 
 def example_of(keys: Sequence[str], spot: Spot) -> str:
@@ -43,13 +57,13 @@ def example_of(keys: Sequence[str], spot: Spot) -> str:
 def entry_example(keys: Sequence[str], entry: Entry) -> str:
     """One line that takes a built-in target."""
     value = entry_sample(entry)
-    in_list = entry.kind in ("augment", "metric", "layer")
-    return nested(keys, [value] if in_list else value)
+    return nested(keys, [value] if entry.kind in IN_LISTS else value)
 
 
 def nested(keys: Sequence[str], value: Any) -> str:
     for key in reversed(keys[1:]):
         value = {"target": key, **value} if isinstance(key, Named) else {key: value}
+        value = [value] if isinstance(key, Listed) else value
     return f"{keys[0]}: {written(value)}"
 
 

@@ -72,7 +72,7 @@ def models(spot: Spot) -> list[Spot]:
 def demands(spot: Spot) -> dict[str, Any]:
     """What must be there, all the way down, unless a base may have it."""
     if spot.of is not None:
-        return {"required": ["target"]}
+        return {} if spot.child("NAME") else {"required": ["target"]}
     fields = spot.fields() if spot.model else {}
     needed = [name for name, field in fields.items() if field.default is REQUIRED and not derived(field)]
     below = {name: inner for name, field in fields.items() if (inner := demands(field))}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from launcher.spec.base import details, validate_all
-from launcher.spec.catalogue import CATALOGUE, REQUIRED, Entry, Kind, names
+
+if TYPE_CHECKING:
+    from launcher.spec.catalogue.entry import Entry, Kind
 
 IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*([.:][A-Za-z_]\w*)(\.[A-Za-z_]\w*)*"
 LONGEST_NAME = 200
@@ -44,7 +46,7 @@ class Of:
         value = {"target": value} if isinstance(value, str) else value
         if not isinstance(value, dict) or not isinstance(value.get("target"), str):
             return validate(value)
-        entry = CATALOGUE.get((self.kind, value["target"]))
+        entry = catalogue().get((self.kind, value["target"]))
         if entry is None:
             return validate_all("Target", value, validate, self.not_importable(value["target"]))
         arguments = {key: item for key, item in value.items() if key not in self.own}
@@ -69,12 +71,19 @@ class Of:
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         beside = handler.resolve_ref_schema(handler(schema)).get("properties", {})
-        known = [entry for (kind, _), entry in CATALOGUE.items() if kind == self.kind]
-        bare = [entry.name for entry in known if all(default is not REQUIRED for _, default in entry.arguments.values())]
+        known = [entry for (kind, _), entry in catalogue().items() if kind == self.kind]
+        bare = [entry.name for entry in known if all(default is not ... for _, default in entry.arguments.values())]
         path = {"type": "string", "pattern": f"^{IMPORT_PATH}$"}
         free = {"type": "object", "properties": beside | {"target": path}}
         alike = [list(group) for _, group in groupby(known, key=lambda entry: (entry.doc, entry.arguments))]
         return {"anyOf": [{"enum": bare}, path, *(described(group, beside) for group in alike), free]}
+
+
+def catalogue() -> Mapping[tuple[Kind, str], Entry]:
+    """Imported when asked: arguments in it are targets themselves."""
+    from launcher.spec.catalogue import CATALOGUE
+
+    return CATALOGUE
 
 
 def in_order(filled: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -91,4 +100,5 @@ def described(alike: list[Entry], beside: dict[str, Any]) -> dict[str, Any]:
 
 def unknown(kind: Kind, name: str) -> PydanticCustomError:
     message = f"no {kind} is called '{name}'"
-    return PydanticCustomError("unknown_target", "{message}", {"message": message, "kind": kind, "known": names(kind)})
+    known = [name for of_kind, name in catalogue() if of_kind == kind]
+    return PydanticCustomError("unknown_target", "{message}", {"message": message, "kind": kind, "known": known})

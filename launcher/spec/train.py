@@ -10,6 +10,7 @@ from launcher.spec.base import Agreeing, Frozen, Said, wrong
 from launcher.spec.data import Data
 from launcher.spec.early_stopping import EarlyStopping
 from launcher.spec.ema import Ema
+from launcher.spec.init import Init
 from launcher.spec.monitor import metric_key, part, target_name
 from launcher.spec.schedule import ScheduleTarget, unsuited
 from launcher.spec.target import Of, Target
@@ -39,6 +40,9 @@ class Train(Agreeing):
 
     model: Annotated[Target, Of("model")]
     """Any nn.Module."""
+    init: Init | None = None
+    """Initial values: of all matrices (what has at least 2 dimensions), or by pattern of parameter names, the first that matches
+    deciding. Other parameters keep what their layer gives them; xavier, kaiming and orthogonal leave vectors alone."""
     freeze: list[NamePattern] = []
     """Parts of the model that stay as they are, such as `layer1` or `*.bias`; batch norm among them keeps its statistics."""
     train_only: list[NamePattern] = []

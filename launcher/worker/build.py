@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from launcher.rundir import RunDir
 from launcher.spec import Job
 from launcher.spec.train import Train
-from launcher.worker import batch_norm
 from launcher.worker.accelerator import make_accelerator
 from launcher.worker.data.all_targets import all_targets
 from launcher.worker.data.fetch import Fetch, in_memory
@@ -23,13 +22,13 @@ from launcher.worker.data.portions import Portion
 from launcher.worker.data.splits import make_datasets, make_loader
 from launcher.worker.ddp import wrap
 from launcher.worker.ema import Ema
-from launcher.worker.errors import WorkerError
 from launcher.worker.freezing import freeze
 from launcher.worker.layers import Layers, make_layers
 from launcher.worker.losses import Objective, make_objective
 from launcher.worker.metrics import Measure, make_measures
+from launcher.worker.network import make_model
 from launcher.worker.optim import by_device, make_optimizer
-from launcher.worker.randomness import seed_model
+from launcher.worker.randomness import DATA, key, seed_default_generators
 from launcher.worker.schedules import Schedule, make_schedule
 from launcher.worker.targets import built, builtin, constructed_or_bound, found
 from launcher.worker.trial import try_out
@@ -92,10 +91,12 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     spec = job.train
     assert spec is not None
     accelerator = make_accelerator(spec, world)
-    model = make_model(spec, job.seed, world)
-    freeze(model, spec.freeze, spec.train_only)
+    found("model", spec.model, "train.model")  # a mistake here is told before the data are looked at
+    seed_default_generators(key(DATA, job.seed))
     datasets = make_datasets(spec, world)
     loaders = {split: make_loader(dataset, split, spec, job.seed, run, world) for split, dataset in datasets.items()}
+    model = make_model(spec, job.seed, world, loader=loaders["train"])
+    freeze(model, spec.freeze, spec.train_only)
     objective = make_loss(spec, loaders["train"].fetch, world)
     optimizer = make_optimizer(
         lambda groups: built(
@@ -121,25 +122,6 @@ def build(run: RunDir, job: Job, world: World) -> Training:
         measures=make_measures(spec.metrics), ema=Ema(model, spec.ema) if spec.ema else None, inputs=inputs,
         loaders=loaders,
     )  # fmt: skip
-
-
-def make_model(spec: Train, seed: int, world: World) -> nn.Module:
-    """The same weights on every rank, and those that a module written by hand has after torch.manual_seed(seed)."""
-    target = spec.model
-    make = found("model", target, "train.model")
-    seed_model(seed)
-    model = built("model", target, "train.model")
-    if not isinstance(model, nn.Module):
-        raise WorkerError(f"train.model: {make} gives a {type(model).__name__}, not a torch.nn.Module", kind="spec")
-    ranks = world.world_size if spec.sync_batch_norm else 1
-    left = batch_norm.synchronize(model, ranks=ranks)
-    if left and ranks > 1 and world.first:
-        print(
-            f"train.sync_batch_norm: {', '.join(left)} of train.model ({target.target}) have a forward of their own: there each "
-            "rank normalises its own samples",
-            flush=True,
-        )
-    return model.to(world.device, torch.float64 if spec.precision == "fp64" else None)
 
 
 def make_loss(spec: Train, fetch: Fetch, world: World) -> Objective:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from launcher import checkpoints, rank
 from launcher.rundir import RunDir
@@ -20,6 +18,7 @@ from launcher.worker.data.nested import on_device
 from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import call_model
 from launcher.worker.ema import in_place
+from launcher.worker.modes import evaluating
 from launcher.worker.restore import load_model_weights
 from launcher.worker.state import better
 
@@ -67,18 +66,6 @@ def one_pass(training: Training, split: str) -> Iterator[Portion]:
         yield portion
         if portion.last:
             return
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, then every module's own mode again: what was frozen in eval mode stays so."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def final_test(run: RunDir, training: Training, now: dict[str, float]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Every random stream of a training is a function of the seed and of what it is for, never of what was drawn before.
 
     weights             the seed itself, so that a module written by hand after torch.manual_seed(seed) begins alike
+    making data sets    (seed)                             what their constructors draw
     order of an epoch   (seed, epoch)                      see data/order.py
     a sample            (seed, epoch, sample)              augmentation and a data set's own draws
     a micro-step        (seed, step, micro-step, rank)     dropout
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 MASK = (1 << 64) - 1
-ORDER, SAMPLE, STEP = 1, 2, 3
+ORDER, SAMPLE, STEP, DATA = 1, 2, 3, 4
 """What a stream is for: keeps streams with equal numbers apart."""
 
 

@@ -16,7 +16,7 @@ from launcher.worker.data.digits import digits
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import evaluate
 from launcher.worker.freezing import freeze
-from launcher.worker.models import cnn
+from launcher.worker.models.cnn import cnn
 from launcher.worker.state import TrainState
 from launcher.worker.step import take_step
 from tests.worker.worlds import a_job, in_world, on_ranks, run_of

@@ -16,9 +16,10 @@ from launcher.rundir import RunDir
 from launcher.spec.catalogue import names
 from launcher.spec.catalogue.activations import ACTIVATIONS
 from launcher.spec.catalogue.torchvision_networks import TORCHVISION_NETWORKS
-from launcher.worker.build import Training, make_model
+from launcher.worker.build import Training
 from launcher.worker.models.activations import activation_layer
 from launcher.worker.models.vision import DroppedLinear, torchvision_model
+from launcher.worker.network import make_model
 from launcher.worker.step import gradient
 from tests.worker.test_plain import trained
 from tests.worker.worlds import ALONE, a_job, in_world, on_ranks, run_of

@@ -12,6 +12,8 @@ from launcher.spec.catalogue.augment import AUGMENT
 from launcher.spec.catalogue.collate import COLLATE
 from launcher.spec.catalogue.data import DATA
 from launcher.spec.catalogue.entry import REQUIRED, Entry, Kind
+from launcher.spec.catalogue.inits import INITS
+from launcher.spec.catalogue.layers import LAYER_ENTRIES
 from launcher.spec.catalogue.losses import LOSSES
 from launcher.spec.catalogue.metrics import METRICS
 from launcher.spec.catalogue.models import MODELS
@@ -20,7 +22,7 @@ from launcher.spec.catalogue.schedules import SCHEDULES
 
 __all__ = ["CATALOGUE", "REQUIRED", "Entry", "Kind", "names"]
 
-KINDS = (MODELS, LOSSES, OPTIMIZERS, SCHEDULES, DATA, COLLATE, AUGMENT, METRICS)
+KINDS = (MODELS, LOSSES, OPTIMIZERS, SCHEDULES, DATA, COLLATE, AUGMENT, METRICS, INITS, LAYER_ENTRIES)
 CATALOGUE: dict[tuple[Kind, str], Entry] = {(entry.kind, entry.name): entry for entry in chain(*KINDS)}
 
 

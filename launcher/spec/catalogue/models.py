@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from launcher.spec.base import About
 from launcher.spec.catalogue.activations import ActivationName
 from launcher.spec.catalogue.entry import REQUIRED, Arguments, Count, Entry, Share
 from launcher.spec.catalogue.torchvision_networks import TORCHVISION_NETWORKS
+from launcher.spec.target import Of, Target
 
 Output = Annotated[
     Literal["last", "all"],
@@ -30,5 +33,7 @@ MODELS = (
     Entry("model", "gru", "launcher.worker.models.recurrent:recurrent", f"gated recurrent units {SEQUENCES}", RECURRENT),
     Entry("model", "rnn", "launcher.worker.models.recurrent:recurrent", f"plain recurrent units {SEQUENCES}",
           {**RECURRENT, "activation": (Literal["tanh", "relu"], "tanh")}),
+    Entry("model", "sequential", "launcher.worker.models.sequential:sequential", "layers of torch.nn, one after the other", {
+        "layers": (Annotated[list[Annotated[Target, Of("layer")]], Field(min_length=1)], REQUIRED)}),
     *TORCHVISION_NETWORKS,
 )  # fmt: skip
