@@ -43,6 +43,11 @@ def level(points: Curve) -> float:
     return median(point.value for point in points)
 
 
+def typical(points: Curve) -> Point:
+    """The row in the middle of their values."""
+    return sorted(points, key=lambda point: point.value)[len(points) // 2]
+
+
 def parts(points: Curve, count: int) -> list[Curve]:
     """The course in so many stretches of about equal length, each with a point at least."""
     edges = [round(number * len(points) / count) for number in range(count + 1)]

@@ -36,9 +36,9 @@ def overfitting(records: Records) -> Iterator[Verdict]:
         words=f"val/loss was lowest {at(best)} ({best.value:.4g}) and rose to {last.value:.4g}, while train/loss fell on from "
         f"{then.value:.4g} to {train[-1].value:.4g}: since then it learns the training set by heart",
         evidence=(best.evidence, last.evidence, then.evidence, train[-1].evidence),
-        field="train.optimizer.weight_decay",
-        to="0.01",
-        also="dropout in train.model, train.data.augment, fewer epochs, more data",
+        field="train.early_stopping",
+        to="{monitor: val/loss, patience: 3, mode: min, restore_best: true}",
+        also="train.optimizer.weight_decay, dropout in train.model, train.data.augment, more data",
     )
 
 

@@ -18,6 +18,7 @@ from launcher.diagnosis.curves import (
     rounded,
     scores,
     solved,
+    typical,
 )
 from launcher.diagnosis.fit import FLAT, POOR, RISE, ended_learning
 from launcher.diagnosis.verdict import Evidence, Records, Verdict
@@ -71,13 +72,13 @@ def gone_up(train: Curve) -> Told:
     """A loss that ends above where it began, or well above where it has been."""
     if not long_enough(train, rows=4, steps=10):
         return None
-    stretches = parts(train, 8)
-    first, end, low = train[0], level(stretches[-1]), lowest(train)
-    back = end >= 1.5 * low.value and end - low.value >= BACK_UP * first.value and end >= 0.9 * level(stretches[-2])
-    if end < RISE * first.value and not (back and low.step < stretches[-1][0].step):
+    stretches = [typical(part) for part in parts(train, 8)]
+    first, end, low = train[0], stretches[-1], lowest(stretches)
+    rise = end.value - low.value
+    back = end.value >= 1.5 * low.value and rise >= BACK_UP * first.value and end.value >= 0.9 * stretches[-2].value
+    if end.value < RISE * first.value and not back:
         return None
-    words = f"train/loss was {low.value:.4g} {place(low)} and is {train[-1].value:.4g} at the end"
-    return words, (low.evidence, train[-1].evidence)
+    return f"train/loss was {low.value:.4g} {place(low)} and is {end.value:.4g} {place(end)}", (low.evidence, end.evidence)
 
 
 def thrown_up(records: Records) -> Told:
@@ -144,7 +145,7 @@ def plateau(records: Records) -> Iterator[Verdict]:
         evidence=(first.evidence, still[0].evidence, train[-1].evidence, begun[-1].evidence),
         field="train.schedule",
         to="{target: cosine, warmup: 5%}",
-        also="a larger network",
+        also="train.schedule=plateau, which lowers the rate where an evaluation brings nothing; a larger network",
     )
 
 

@@ -87,6 +87,9 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "rises from the first row": ({"rows": rows(course(2.3, 4.0))}, ["diverging"]),
     "comes back up": ({"rows": rows(SAWTOOTH)}, ["diverging"]),
     "one spike is no divergence": ({"rows": rows([*FALLS[:12], 3.0, *FALLS[13:]])}, []),
+    "one row of two steps lies low": (
+        {"rows": rows([*course(0.9, 0.4, bend=6, rows=14), 0.2, *course(0.4, 0.39, noise=0.05, rows=5)],
+                      lr=course(0.1, 0.0))}, []),
     "thrown up by the first steps": (
         {"rows": rows([2000.0, *course(3.1, 3.0, noise=0.1, rows=19)], lr=10.0, val_accuracy=[0.1] * 20)}, ["diverging"]),
     "a regression whose targets are large": ({"rows": rows([29000.0, *course(9000.0, 2900.0, bend=5, rows=19)])}, []),
@@ -186,11 +189,11 @@ def test_the_command_and_the_summary_tell(launch: Any, by_hand: Any, done: Rows)
     assert said.code == 0
     assert said.out.startswith("overfitting: val/loss was lowest at epoch 8")
     assert "  evidence  val/loss 1.8 at epoch 20" in said.out
-    assert "  change    train.optimizer.weight_decay: 0.01" in said.out
+    assert "  change    train.early_stopping: {monitor: val/loss" in said.out
     assert [each["name"] for each in launch("diagnose", run.id, "--json").json] == ["overfitting"]
     shown = launch("status", "last").out
     assert "diagnosis  overfitting: val/loss was lowest" in shown
-    assert "change     train.optimizer.weight_decay" in shown
+    assert "change     train.early_stopping" in shown
 
 
 def test_a_healthy_run_is_said_to_be_one(launch: Any, by_hand: Any, done: Rows) -> None:

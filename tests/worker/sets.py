@@ -26,6 +26,31 @@ def numbers(*, samples: int, features: int = 6) -> TensorDataset:
     return TensorDataset(torch.randn(samples, features, generator=generator), torch.randn(samples, 5, generator=generator))
 
 
+def marks(*, samples: int, features: int = 6) -> TensorDataset:
+    """5 marks for each sample, 0 or 1."""
+    inputs, targets = numbers(samples=samples, features=features).tensors
+    return TensorDataset(inputs, (targets > 0).float())
+
+
+class AnyInput(nn.Module):
+    """Takes inputs of any shape; 10 outputs that depend on them by their mean, and one where numbers are wanted."""
+
+    def __init__(self, outputs: int = 10) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.linear(inputs.float().flatten(1).mean(1, keepdim=True))  # type: ignore[no-any-return]
+
+
+class Ending(nn.Sequential):
+    """6 features, 5 outputs through a layer of torch.nn that some losses want there."""
+
+    def __init__(self, *, by: str) -> None:
+        last = nn.LogSoftmax(1) if by == "LogSoftmax" else getattr(nn, by)()
+        super().__init__(nn.Linear(6, 5), last)
+
+
 class Noisy(Dataset[Any]):
     """An item draws from every default generator, and says which sample it is."""
 
@@ -62,6 +87,18 @@ class Raising(Noisy):
         if index == 37:
             raise OSError("the disk ate it")
         return super().__getitem__(index)
+
+
+class Ragged(Noisy):
+    """Sequences of 3 to 6 steps with 6 features, and a class for each, or `labels`: sequences of 1 or 2 classes."""
+
+    def __init__(self, samples: int = 8, *, labels: bool = False) -> None:
+        super().__init__(samples)
+        self.labels = labels
+
+    def __getitem__(self, index: int) -> Any:
+        sequence = torch.full((3 + index % 4, 6), float(index))
+        return sequence, torch.arange(1, 2 + index % 2) if self.labels else index % 5
 
 
 class Stream(IterableDataset[Any]):

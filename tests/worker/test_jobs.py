@@ -1,0 +1,82 @@
+"""The starter jobs: each trains here for some steps, and whole under `long`, where its third line of comment has to be true."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.diagnosis import verdicts_of
+from launcher.load import dump_job, load_job
+from launcher.rundir import RunDir
+from launcher.worker.job import read_job
+from launcher.worker.train import train
+from launcher.worker.world import joined
+from tests.faults.conftest import LAUNCH
+from tests.worker.worlds import on_ranks
+
+JOBS = Path(__file__).parents[2] / "jobs"
+NAMES = sorted(path.stem for path in JOBS.glob("*.yaml"))
+SHORT = [
+    "resources.procs_per_node=1", "resources.nodes=1", "resources.device=cpu", "resources.threads=1", "log.plots=false",
+    "log.wandb=false", "log.tensorboard=false", "train.limit_batches=2", "train.epochs=2",
+]  # fmt: skip
+
+EXPECTED: dict[str, tuple[str, float, float]] = {
+    # what its third line of comment says: metric, and from where to where it may end
+    "digits": ("val/accuracy", 0.95, 1.0),
+    "mlp": ("val/loss", 0.50, 0.56),
+    "resnet": ("val/accuracy", 0.98, 1.0),
+}  # fmt: skip
+
+
+def a_few_steps(folder: Path) -> dict[str, list[str]]:
+    """On a rank: the verdicts on each job's short training."""
+    return {name: [verdict.name for verdict in verdicts_of(shortened(name, folder / name))] for name in NAMES}
+
+
+def shortened(name: str, folder: Path) -> RunDir:
+    run = RunDir(folder)
+    run.path.mkdir()
+    run.job.write_text(dump_job(load_job(str(JOBS / f"{name}.yaml"), overrides=SHORT)))
+    job = read_job(run)
+    with joined(job) as world:
+        assert train(run, job, world) == 0, name
+    return run
+
+
+def test_each_trains_and_is_not_thought_ill(tmp_path: Path) -> None:
+    assert on_ranks(1, a_few_steps, tmp_path) == [{name: [] for name in NAMES}]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_says_in_three_lines_what_it_shows_and_what_to_expect(name: str) -> None:
+    lines = (JOBS / f"{name}.yaml").read_text().splitlines()
+    comment = [line for line in lines[:4] if line.startswith("#")]
+    assert len(comment) == 3
+    assert comment[1].startswith("# Shows ")
+    assert comment[2].startswith("# Expect ")
+    assert name in EXPECTED
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_it_does_what_it_says(name: str, tmp_path: Path) -> None:
+    row, verdicts = trained(name, tmp_path)
+    metric, least, most = EXPECTED[name]
+    assert least <= row[metric] <= most
+    assert verdicts == []
+
+
+def trained(name: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Its last row, and what is said of it."""
+    environment = {**os.environ, "LAUNCHER_RUNS": str(folder)}
+    subprocess.run([LAUNCH, str(JOBS / f"{name}.yaml"), "--set", "resources.device=cpu"], env=environment, check=True)
+    (run,) = folder.iterdir()
+    rows = (run / "metrics.jsonl").read_text().splitlines()
+    return json.loads(rows[-1]), [verdict.name for verdict in verdicts_of(RunDir(run))]
