@@ -15,6 +15,7 @@ from launcher.errors import BackendError
 from launcher.rundir import CODE, PLACEHOLDER, RunDir, read_json
 from launcher.spec import Job
 from launcher.spec.catalogue import CATALOGUE, Kind
+from launcher.spec.data import Data
 from launcher.spec.target import Target
 from launcher.spec.train import Train
 from launcher.topology import Share, Topology, shares
@@ -259,7 +260,7 @@ def make_batch(train: Train, world: World) -> Batch:
     data = train.data
     per_rank = math.ceil(data.batch_size / world.world_size)
     micro = per_rank if data.micro_batch_size == "auto" else min(data.micro_batch_size, per_rank)
-    samples = known_samples(data.train)
+    samples = known_samples(data)
     per_epoch = None if samples is None else steps_per_epoch(train, samples)
     steps = train.max_steps if train.max_steps is not None else None if per_epoch is None else per_epoch * (train.epochs or 0)
     return Batch(size=data.batch_size, per_rank=per_rank, micro=micro, accumulation=math.ceil(per_rank / micro),
@@ -273,9 +274,16 @@ def steps_per_epoch(train: Train, samples: int) -> int:
     return min(steps, train.limit_batches) if train.limit_batches else steps
 
 
-def known_samples(data: Target) -> int | None:
-    entry = CATALOGUE.get(("data", data.target))
-    return entry.samples(data.arguments) if entry and entry.samples else None
+def known_samples(data: Data) -> int | None:
+    """Of an epoch, where the job alone tells."""
+    entry = CATALOGUE.get(("data", data.train.target))
+    samples = entry.samples(data.train.arguments) if entry and entry.samples else None
+    if data.sampling is None:
+        return samples if data.smote is None else None
+    if data.sampling.target not in ("weighted", "balanced"):
+        return None
+    given: int | None = data.sampling.arguments.get("num_samples")
+    return given or (samples if data.smote is None else None)
 
 
 def interface(job: Job) -> dict[str, str]:
@@ -311,6 +319,7 @@ def targets(train: Train) -> Iterator[tuple[Kind, Target]]:
     single: list[tuple[Kind, Target | None]] = [
         ("model", train.model), ("loss", train.loss), ("optimizer", train.optimizer), ("schedule", train.schedule),
         ("data", data.train), ("data", data.val), ("data", data.test), ("collate", data.collate),
+        ("sampling", data.sampling), ("smote", data.smote),
     ]  # fmt: skip
     yield from ((kind, target) for kind, target in single if target is not None)
     yield from (("augment", target) for target in data.augment)

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import InitErrorDetails
 
-from launcher.spec.base import Frozen
+from launcher.spec.base import Agreeing, wrong
 from launcher.spec.target import Of, Target
+
+
+def switch(value: Any) -> Any:
+    """`true` is plain SMOTE, `false` is none."""
+    return "smote" if value is True else None if value is False else value
+
 
 DataTarget = Annotated[Target, Of("data")]
 
 
-class Data(Frozen):
+class Data(Agreeing):
     """What is learned from, and in which portions."""
 
     train: DataTarget
@@ -37,3 +45,12 @@ class Data(Frozen):
     """Makes a batch of a list of items; torch's default otherwise."""
     augment: list[Annotated[Target, Of("augment")]] = []
     """Applied to training inputs, in order; randomness is a function of (seed, epoch, sample)."""
+    sampling: Annotated[Target, Of("sampling")] | None = None
+    """Which samples an epoch draws, a function of (seed, epoch); each sample once without it."""
+    smote: Annotated[Annotated[Target, Of("smote")] | None, BeforeValidator(switch)] = None
+    """New samples of rare classes, made once from a training set in memory: false, true, or a target."""
+
+    @staticmethod
+    def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        if given.get("shuffle") is False and given.get("sampling") is not None:
+            yield wrong("sampling draws in an order of its own: leave shuffle out", "shuffle")

@@ -17,6 +17,10 @@ OWN: dict[Kind, str] = {
     "metric": "a torchmetrics class, or a function, which also takes the arguments: (outputs, targets) of the whole set -> "
     "number",
     "collate": "a class, constructed with the arguments, or a function, which also takes them: list of items -> batch",
+    "sampling": "a class, constructed with the arguments, or a function, which also takes them: (data set, seed, epoch) -> the "
+    "numbers of the samples that the epoch draws, as many in every epoch",
+    "smote": "called with random_state and the arguments, gives an object with fit_resample(inputs, classes), as "
+    "imbalanced-learn's",
     "augment": "a class, constructed with the arguments, or a function, which also takes them: input -> input; what it draws "
     "from torch, numpy or random is a function of (seed, epoch, sample)",
 }

@@ -13,6 +13,7 @@ from launcher.spec.job import Job
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SHORT_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("Log", "wandb"): {"type": "boolean"},
+    ("Data", "smote"): {"type": "boolean"},
     ("Checkpoint", "keep_best"): {"type": "string"},
 }
 """(model, field) -> what may be written in place of the mapping."""

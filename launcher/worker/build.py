@@ -90,7 +90,7 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     accelerator = make_accelerator(spec, world)
     found("model", spec.model, "train.model")  # a mistake here is told before the data are looked at
     seed_default_generators(key(DATA, job.seed))
-    datasets = make_datasets(spec, world)
+    datasets = make_datasets(spec, job.seed, world)
     loaders = {split: make_loader(dataset, split, spec, job.seed, run, world) for split, dataset in datasets.items()}
     model = make_model(spec, job.seed, world, loader=loaders["train"])
     freeze(model, spec.freeze, spec.train_only)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 from launcher import checkpoints
 from launcher.checkpoints import Checkpoint
@@ -23,13 +24,21 @@ def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint:
     if getattr(job.train.data, split) is None:
         raise WorkerError(f"the job has no train.data.{split} to evaluate", kind="spec")
     chosen = world.broadcast(choose(run, job, checkpoint) if world.first else None)
-    training = build(run, job, world)
+    training = build(run, as_it_is(job), world)
     load_model_weights(run.checkpoints / str(chosen), training.model)
     values = evaluate(training, split)
     if world.first:
         print(f"{run.id}, {chosen}, on train.data.{split}:", file=sys.stderr)
         print(json.dumps(finite_or_null(values)) if as_json else table(values))
     return 0
+
+
+def as_it_is(job: Job) -> Job:
+    """The training set, where it is evaluated, has each sample once and unchanged."""
+    assert job.train is not None
+    plain: dict[str, Any] = {"augment": [], "sampling": None, "smote": None, "drop_last": False, "shuffle": False}
+    data = job.train.data.model_copy(update=plain)
+    return job.model_copy(update={"train": job.train.model_copy(update={"data": data})})
 
 
 def choose(run: RunDir, job: Job, name: str | None) -> str:

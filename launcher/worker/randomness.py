@@ -3,6 +3,7 @@
     weights             the seed itself, so that a module written by hand after torch.manual_seed(seed) begins alike
     making data sets    (seed)                             what their constructors draw
     order of an epoch   (seed, epoch)                      see data/order.py
+    draws of an epoch   (seed, epoch, position)            see data/sampling.py
     a sample            (seed, epoch, sample)              augmentation and a data set's own draws
     a micro-step        (seed, step, micro-step, rank)     dropout
 
@@ -18,6 +19,7 @@ import torch
 
 MASK = (1 << 64) - 1
 ORDER, SAMPLE, STEP, DATA = 1, 2, 3, 4
+SAMPLING, SMOTE = 11, 12
 """What a stream is for: keeps streams with equal numbers apart."""
 
 

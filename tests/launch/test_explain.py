@@ -13,7 +13,8 @@ from launcher.spec.docs import explain
 FIELDS = [".".join(path) for path in paths()]
 PLACES = {"model": "train.model", "loss": "train.loss", "optimizer": "train.optimizer", "schedule": "train.schedule",
           "data": "train.data.train", "augment": "train.data.augment", "metric": "train.metrics",
-          "collate": "train.data.collate", "init": "train.init", "layer": "train.model.sequential.layers"}  # fmt: skip
+          "collate": "train.data.collate", "sampling": "train.data.sampling",
+          "smote": "train.data.smote", "init": "train.init", "layer": "train.model.sequential.layers"}  # fmt: skip
 BUILT_IN = [f"{PLACES[kind]}.{name}" for kind, name in CATALOGUE]
 
 

@@ -55,6 +55,19 @@ def test_batch_arithmetic() -> None:
     assert (batch.samples, batch.steps_per_epoch, batch.steps) == (1437, 12, 240)
 
 
+@pytest.mark.parametrize(("data", "per_epoch"), [
+    ({"sampling": "balanced"}, 12), ({"sampling": {"target": "weighted", "num_samples": 256}}, 2),
+    ({"sampling": "oversample"}, None),
+    ({"sampling": {"target": "my_pkg:drawn"}}, None), ({"smote": True}, None),
+    ({"smote": True, "sampling": {"target": "balanced", "num_samples": 300}}, 3), ({"smote": True, "sampling": "balanced"}, None),
+])  # fmt: skip
+def test_steps_follow_from_what_is_drawn_or_are_not_known_yet(data: Any, per_epoch: int | None) -> None:
+    batch = make_plan(job(train={**TRAIN, "data": {**TRAIN["data"], **data}}), cluster()).batch
+    assert batch is not None
+    assert batch.steps_per_epoch == per_epoch
+    assert batch.steps == (per_epoch and per_epoch * 20)
+
+
 @pytest.mark.parametrize(
     ("change", "per_epoch", "steps"),
     [

@@ -29,6 +29,7 @@ FIELDS: dict[str, Any] = {
     "train.data.train": REQUIRED, "train.data.val": None, "train.data.test": None, "train.data.batch_size": REQUIRED,
     "train.data.micro_batch_size": "auto", "train.data.shuffle": True, "train.data.drop_last": False, "train.data.num_workers": 0,
     "train.data.pin_memory": "auto", "train.data.prefetch": 2, "train.data.collate": None, "train.data.augment": [],
+    "train.data.sampling": None, "train.data.smote": None,
     "train.metrics": [], "train.epochs": None, "train.max_steps": None, "train.evaluate_every": "1 epoch",
     "train.precision": "auto", "train.clip_grad_norm": None, "train.clip_grad_value": None, "train.sync_batch_norm": True,
     "train.limit_batches": None, "train.timeout": "10m",

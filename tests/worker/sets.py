@@ -253,3 +253,23 @@ class Sequences(Dataset[Any]):
 
 def of_sequences(output: Tensor, batch: dict[str, Tensor]) -> Tensor:
     return nn.functional.cross_entropy(output, batch["target"])
+
+
+def every_other(dataset: Any, seed: int, epoch: int) -> list[int]:
+    """A sampling of one's own."""
+    return list(range((seed + epoch) % 2, len(dataset), 2))
+
+
+def one_too_many(dataset: Any, seed: int, epoch: int) -> list[int]:
+    return list(range(len(dataset) + 1))
+
+
+def imbalanced_digits(*, rare: int, split: str = "train") -> TensorDataset:
+    """The digits, of 0 to 4 each `rare` of the training part."""
+    from launcher.worker.data.digits import digits
+
+    images, classes = digits(split=split, flatten=True).tensors
+    if split != "train":
+        return TensorDataset(images, classes)
+    kept = torch.cat([(classes == kind).nonzero()[: rare if kind < 5 else None, 0] for kind in range(10)]).sort().values
+    return TensorDataset(images[kept], classes[kept])

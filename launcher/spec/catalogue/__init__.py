@@ -18,11 +18,12 @@ from launcher.spec.catalogue.losses import LOSSES
 from launcher.spec.catalogue.metrics import METRICS
 from launcher.spec.catalogue.models import MODELS
 from launcher.spec.catalogue.optimizers import OPTIMIZERS
+from launcher.spec.catalogue.sampling import SAMPLING, SMOTE
 from launcher.spec.catalogue.schedules import SCHEDULES
 
 __all__ = ["CATALOGUE", "REQUIRED", "Entry", "Kind", "names"]
 
-KINDS = (MODELS, LOSSES, OPTIMIZERS, SCHEDULES, DATA, COLLATE, AUGMENT, METRICS, INITS, LAYER_ENTRIES)
+KINDS = (MODELS, LOSSES, OPTIMIZERS, SCHEDULES, DATA, COLLATE, AUGMENT, SAMPLING, SMOTE, METRICS, INITS, LAYER_ENTRIES)
 CATALOGUE: dict[tuple[Kind, str], Entry] = {(entry.kind, entry.name): entry for entry in chain(*KINDS)}
 
 

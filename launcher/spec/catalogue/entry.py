@@ -11,7 +11,9 @@ from pydantic import BaseModel, Field, create_model
 
 from launcher.spec.base import Frozen
 
-Kind = Literal["model", "loss", "optimizer", "schedule", "data", "augment", "metric", "collate", "init", "layer"]
+Kind = Literal[
+    "model", "loss", "optimizer", "schedule", "data", "augment", "metric", "collate", "init", "layer", "sampling", "smote"
+]
 
 REQUIRED: Any = ...
 

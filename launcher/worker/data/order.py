@@ -7,7 +7,7 @@ memory and starts at any position. Four rounds are visibly biased on small sets;
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -65,35 +65,60 @@ class Feistel:
         return (high << np.uint64(low_bits)) | low
 
 
-@dataclass
-class Order:
-    """The order of `n` samples in every epoch."""
+class Blockwise:
+    """The samples at an epoch's positions, `n` in all; the newest block of them is kept."""
 
     n: int
-    seed: int
-    shuffle: bool = True
-    cached: tuple[int, int, Indices] = field(default=(-1, -1, np.empty(0, np.int64)), repr=False)
+    kept: tuple[int, int, Indices] = (-1, -1, np.empty(0, np.int64))
     """(epoch, first position, samples) of the newest block."""
+
+    @property
+    def block_size(self) -> int:
+        """Positions computed at once; of a block that holds the whole epoch, any position is at hand."""
+        raise NotImplementedError
+
+    def compute(self, epoch: int, positions: Indices) -> Indices:
+        raise NotImplementedError
 
     def samples(self, epoch: int, start: int, stop: int) -> Indices:
         """The samples at positions start ... stop - 1 of an epoch."""
-        if not self.shuffle:
-            return np.arange(start, stop)
-        size = self.n if self.n <= RANDPERM_MAX else BLOCK
+        size = self.block_size
         parts = [
             self.block(epoch, first, size)[max(start - first, 0) : stop - first]
             for first in range(start - start % size, stop, size)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
 
-    def block(self, epoch: int, first: int, size: int) -> Indices:
-        if self.cached[:2] != (epoch, first):
-            self.cached = (epoch, first, self.compute(epoch, first, min(first + size, self.n)))
-        return self.cached[2]
+    def at(self, epoch: int, positions: Indices) -> Indices:
+        """The samples at any positions."""
+        return self.block(epoch, 0, self.n)[positions] if self.block_size >= self.n else self.compute(epoch, positions)
 
-    def compute(self, epoch: int, first: int, stop: int) -> Indices:
+    def block(self, epoch: int, first: int, size: int) -> Indices:
+        if self.kept[:2] != (epoch, first):
+            self.kept = (epoch, first, self.compute(epoch, np.arange(first, min(first + size, self.n))))
+        return self.kept[2]
+
+
+@dataclass
+class Order(Blockwise):
+    """The order of `n` samples in every epoch, each once."""
+
+    n: int
+    seed: int
+    shuffle: bool = True
+
+    @property
+    def block_size(self) -> int:
+        return self.n if self.n <= RANDPERM_MAX else BLOCK
+
+    def samples(self, epoch: int, start: int, stop: int) -> Indices:
+        return super().samples(epoch, start, stop) if self.shuffle else np.arange(start, stop)
+
+    def compute(self, epoch: int, positions: Indices) -> Indices:
+        if not self.shuffle:
+            return positions
         if self.n <= RANDPERM_MAX:
             generator = torch.Generator().manual_seed(key(ORDER, self.seed, epoch))
-            return torch.randperm(self.n, generator=generator).numpy()
+            return torch.randperm(self.n, generator=generator).numpy()[positions]
         keys = tuple(hash64(ORDER, self.seed, epoch, number) for number in range(ROUNDS))
-        return Feistel(self.n, keys)(np.arange(first, stop))
+        return Feistel(self.n, keys)(positions)

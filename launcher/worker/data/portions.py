@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from launcher.worker.data.nested import mapped
-from launcher.worker.data.order import Indices, Order
+from launcher.worker.data.order import Blockwise, Indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Portion:
 class Epochs:
     """The portions of a data set of known length: which samples, not what they hold."""
 
-    order: Order
+    order: Blockwise
     cut: Cut
     drop_last: bool = False
     limit_batches: int | None = None

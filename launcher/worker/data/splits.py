@@ -8,12 +8,15 @@ from typing import Any
 from torch.utils.data import IterableDataset, default_collate
 
 from launcher.rundir import RunDir, read_json
+from launcher.spec.data import Data
 from launcher.spec.target import Target
 from launcher.spec.train import Train
 from launcher.worker.data.fetch import Fetch, Transform
 from launcher.worker.data.loader import Loader, MapLoader, Reading, StreamLoader
-from launcher.worker.data.order import Order
+from launcher.worker.data.order import Blockwise, Order
 from launcher.worker.data.portions import Cut, Epochs
+from launcher.worker.data.sampling import make_sampling
+from launcher.worker.data.smote import resampled
 from launcher.worker.errors import WorkerError
 from launcher.worker.targets import built, constructed_or_bound, found
 from launcher.worker.world import World, first_on_node
@@ -24,16 +27,19 @@ def splits(spec: Train) -> list[tuple[str, Target]]:
     return [(split, target) for split, target in named if target is not None]
 
 
-def make_datasets(spec: Train, world: World) -> dict[str, Any]:
+def make_datasets(spec: Train, seed: int, world: World) -> dict[str, Any]:
     """By split; built on one rank per file system before the others, since it may download or unpack."""
     wanted = splits(spec)
     for split, target in wanted:
         found("data", target, f"train.data.{split}")  # imports, which may take long, side by side
     with first_on_node(world):
-        return {
+        datasets = {
             split: checked(built("data", target, f"train.data.{split}"), target, f"train.data.{split}")
             for split, target in wanted
         }
+    if spec.data.smote is not None:
+        datasets["train"] = resampled(datasets["train"], spec.data.smote, seed, world)
+    return datasets
 
 
 def checked(dataset: Any, target: Target, field: str) -> Any:
@@ -60,16 +66,28 @@ def make_loader(dataset: Any, split: str, spec: Train, seed: int, run: RunDir, w
     fetch = Fetch(dataset, seed, world.rank, f"train.data.{split}", augment, make_collate(data.collate))
     drop_last, limit = training and data.drop_last, spec.limit_batches
     if not hasattr(dataset, "__len__") or isinstance(dataset, IterableDataset):
+        if training:
+            refuse_sampling(data)
         return StreamLoader(fetch=fetch, cut=cut, drop_last=drop_last, limit_batches=limit, reading=reading, repeats=not training)
-    order = Order(len(dataset), seed, shuffle=training and data.shuffle)
+    order: Blockwise = Order(len(dataset), seed, shuffle=training and data.shuffle)
+    if training and data.sampling is not None:
+        order = make_sampling(data.sampling, dataset, seed)
     epochs = Epochs(order=order, cut=cut, drop_last=drop_last, limit_batches=limit)
     if epochs.steps == 0:
         raise WorkerError(
-            f"train.data.{split} has {len(dataset)} samples, fewer than a batch of {data.batch_size}, and drop_last leaves "
+            f"train.data.{split} has {order.n} samples, fewer than a batch of {data.batch_size}, and drop_last leaves "
             "the rest out: there is no batch. Write a smaller batch_size, or drop_last: false",
             kind="spec",
         )
     return MapLoader(fetch=fetch, epochs=epochs, reading=reading, repeats=not training)
+
+
+def refuse_sampling(data: Data) -> None:
+    """Raises WorkerError."""
+    if data.sampling is not None:
+        raise WorkerError(
+            f"train.data.sampling chooses among numbered samples, and {data.train.target} is iterable: leave it out", kind="spec"
+        )
 
 
 def micro_batch_size(spec: Train, run: RunDir, world: World) -> int:
