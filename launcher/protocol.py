@@ -23,7 +23,7 @@ and every order names the attempt that it is about, so that a late one cannot hi
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 MAX_BYTES = 1000
 GIVEN_UP = "launcher:batch-host-dead"
@@ -36,8 +36,7 @@ class Warm(TypedDict):
     kind: Literal["warm"]
     to: list[int]
     run_dir: str
-    node: int
-    """Which of plan.json's nodes this agent is."""
+    """Which of plan.json's nodes an agent is, its own number says."""
     silence_s: NotRequired[float]
     """An agent that hears nothing for so long ends its ranks and itself: three quarters of retry.lost_after."""
     mark: NotRequired[str]
@@ -66,24 +65,37 @@ class OpenStore(TypedDict):
     """Name or address under which the other nodes reach this one."""
 
 
-class Start(TypedDict):
+class Attempted(TypedDict):
+    """What the nodes of an attempt share."""
+
     kind: Literal["start"]
-    to: list[int]
     run_dir: str
     attempt: int
-    node: int
-    """Which of plan.json's nodes this agent is."""
-    group_rank: int
-    """Its index among the attempt's nodes."""
     nodes: int
-    base_rank: int
     local_world_size: int
+    """Of each of them."""
     world_size: int
     store_host: str
     store_port: int
     restarts: int
     """TORCHELASTIC_RESTART_COUNT."""
     max_restarts: int
+
+
+class Start(Attempted):
+    """To many agents at once: srun hands every word to all of them, and they have to read it."""
+
+    to: list[int]
+    base_ranks: list[int]
+    """The first rank of each of them, in the order of `to`."""
+
+
+class OwnStart(Attempted):
+    """One agent's part of it."""
+
+    base_rank: int
+    group_rank: int
+    """The node's index among the attempt's nodes."""
 
 
 class Order(TypedDict):
@@ -209,6 +221,12 @@ class Trouble(TypedDict):
 
 
 FromAgent = Hello | StoreReady | Started | Step | Exited | Swept | Word | Trouble | StacksWritten | Facts
+
+
+def own_part(start: Start, agent: int) -> OwnStart:
+    shared = {name: value for name, value in start.items() if name not in ("to", "base_ranks")}
+    base_rank = start["base_ranks"][start["to"].index(agent)]
+    return cast(OwnStart, {**shared, "base_rank": base_rank, "group_rank": base_rank // start["local_world_size"]})
 
 
 def encode(message: ToAgent | FromAgent) -> bytes:

@@ -12,7 +12,7 @@ from launcher.agent import entry, stacks
 from launcher.agent.binding import own_shares
 from launcher.agent.environment import Work, flight_recorder, rank_environment
 from launcher.agent.forkserver import ForkServer
-from launcher.protocol import Exited, Start, Step
+from launcher.protocol import Exited, OwnStart, Step
 from launcher.rank import RANK, RESTARTS, Channel, channel_file
 from launcher.topology import Share
 
@@ -55,7 +55,7 @@ class Rank:
 
 
 class Attempt:
-    def __init__(self, start: Start, work: Work, folder: Path) -> None:
+    def __init__(self, start: OwnStart, work: Work, folder: Path) -> None:
         self.start = start
         self.work = work
         self.number = start["attempt"]

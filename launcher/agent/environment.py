@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import BackendError
-from launcher.protocol import Start
+from launcher.protocol import OwnStart
 from launcher.rank import FOLDER
 from launcher.references import filled
 from launcher.rundir import RunDir, read_json
@@ -105,7 +105,7 @@ def flight_recorder(attempt: Path, channels: Path, known: Mapping[str, str]) -> 
     return {name: value for name, value in wanted.items() if name not in known}
 
 
-def rank_environment(start: Start, local_rank: int, channels: Path) -> dict[str, str]:
+def rank_environment(start: OwnStart, local_rank: int, channels: Path) -> dict[str, str]:
     """What torchrun sets for a rank (torch.distributed.elastic.agent.server: LocalElasticAgent._start_workers), and our own."""
     rank, world_size = start["base_rank"] + local_rank, str(start["world_size"])
     return {

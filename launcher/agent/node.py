@@ -30,7 +30,7 @@ from launcher.agent.store import Store
 from launcher.agent.stream import Stream
 from launcher.agent.torchrun import TorchrunAttempt
 from launcher.errors import BackendError
-from launcher.protocol import Start
+from launcher.protocol import OwnStart, Start, own_part
 from launcher.rundir import RunDir
 
 SWEEP_AGAIN_S = 0.005
@@ -68,7 +68,7 @@ class Agent:
         self.selector = selectors.DefaultSelector()
         self.server = ForkServer(self.folder, self.selector)
         self.work: Work | None = None
-        self.ordered: Start | None = None
+        self.ordered: OwnStart | None = None
         """A start that waits for the fork server, or for the end of an older attempt."""
         self.last: tuple[str, int] | None = None
         """Run directory and number of the newest attempt that was ordered."""
@@ -135,12 +135,12 @@ class Agent:
                 case "environment":
                     self.take(order["name"], base64.b64decode(order["part"]), first=order["first"])
                 case "warm":
-                    self.prepare(order["run_dir"], order["node"], order.get("mark"))
+                    self.prepare(order["run_dir"], order.get("mark"))
                     self.tell_facts(with_code=order.get("code", False))
                 case "store":
                     self.open_store(order["attempt"], order["host"])
                 case "start":
-                    self.order(cast(Start, order))
+                    self.order(own_part(cast(Start, order), self.number))
                 case "stop":
                     self.stop(order["attempt"])
                 case "kill":
@@ -155,9 +155,9 @@ class Agent:
     def take(self, name: str, part: bytes, *, first: bool) -> None:
         self.handed[name] = part if first else self.handed.get(name, b"") + part
 
-    def prepare(self, run_dir: str, node: int, mark: str | None = None) -> None:
+    def prepare(self, run_dir: str, mark: str | None = None) -> None:
         handed = {name: os.fsdecode(value) for name, value in self.handed.items()}
-        self.work = read_work(run_dir, node, self.own, mark=mark, handed=handed)
+        self.work = read_work(run_dir, self.number, self.own, mark=mark, handed=handed)
         bind(self.work.cpus or self.cpus)
         self.server.warm(self.work.environment, self.work.preload)
 
@@ -182,14 +182,14 @@ class Agent:
         port = self.store.open(attempt, host)
         self.stream.send({"kind": "store", "agent": self.number, "attempt": attempt, "host": host, "port": port})
 
-    def order(self, start: Start) -> None:
+    def order(self, start: OwnStart) -> None:
         """Dropped where it is late: an attempt that is not newer than the last one of its run."""
         run_dir, attempt = start["run_dir"], start["attempt"]
         if self.last is not None and self.last[0] == run_dir and attempt <= self.last[1]:
             return
         self.last = run_dir, attempt
         if self.work is None or self.work.run.path != Path(run_dir):
-            self.prepare(run_dir, start["node"])
+            self.prepare(run_dir)
         else:
             self.server.warm(self.work.environment, self.work.preload)
         self.ordered = start
@@ -257,7 +257,7 @@ class Agent:
         self.died_under = self.attempt.number if self.attempt is not None else None
         self.server.start()
 
-    def launch(self, start: Start) -> None:
+    def launch(self, start: OwnStart) -> None:
         assert self.work is not None
         self.ordered, number = None, start["attempt"]
         try:

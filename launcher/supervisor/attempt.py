@@ -134,15 +134,13 @@ class Attempt:
 
     def start(self, host: str, port: int) -> None:
         self.phase = "starting"
-        base = 0
-        for group_rank, node in enumerate(self.members):
-            self.pool.send({
-                "kind": "start", "to": [node.index], "run_dir": str(self.run.path), "attempt": self.number, "node": node.index,
-                "group_rank": group_rank, "nodes": len(self.members), "base_rank": base,
-                "local_world_size": node.local_world_size, "world_size": self.world_size,
-                "store_host": host, "store_port": port, "restarts": self.number - 1, "max_restarts": self.plan.entry.max_restarts,
-            })  # fmt: skip
-            base += node.local_world_size
+        each = self.plan.world.procs_per_node
+        self.pool.send({
+            "kind": "start", "to": self.nodes, "base_ranks": list(range(0, self.world_size, each)),
+            "run_dir": str(self.run.path), "attempt": self.number, "nodes": len(self.members),
+            "local_world_size": each, "world_size": self.world_size, "store_host": host, "store_port": port,
+            "restarts": self.number - 1, "max_restarts": self.plan.entry.max_restarts,
+        })  # fmt: skip
 
     def exited(self, message: dict[str, Any]) -> None:
         self.exits.append(message)

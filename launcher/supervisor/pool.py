@@ -10,11 +10,12 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from launcher.backends import Backend
 from launcher.plan import Node, Plan
 from launcher.protocol import ToAgent, decode, encode
+from launcher.supervisor.addressing import divided
 
 PING_S = 1.0
 START_S = 60.0
@@ -27,8 +28,6 @@ LOOKS_PER_PING = 8
 """How often between two pings silence is looked for: at every message it would cost more than all the rest."""
 SILENCE = 0.75
 """An agent ends itself after this share of `lost_after` without a word, so that two attempts never overlap."""
-MOST_ADDRESSED = 64
-"""Agents that one message names: more would not fit its length."""
 GONE_S = 5.0
 """How long an ended agent's own processes may take to vanish."""
 
@@ -182,9 +181,8 @@ class Pool:
         for agent in message["to"]:
             if agent in self.agents:
                 meant.setdefault(self.agents[agent].carrier, []).append(agent)
-        for carrier, its in meant.items():
-            for some in batched(its, MOST_ADDRESSED):
-                carrier.send(cast(ToAgent, {**message, "to": some}))
+        for carrier, each in divided(message, meant):
+            carrier.send(each)
 
     def poll(self, timeout_s: float) -> Iterable[News]:
         """What has come within `timeout_s`; a signal ends the wait early."""
@@ -292,7 +290,3 @@ class Pool:
         self.send(
             {"kind": "ping", "to": [each.id for each in self.agents.values() if now - each.heard < heard_s or not each.greeted]}
         )
-
-
-def batched(items: Sequence[int], size: int) -> Iterator[list[int]]:
-    yield from (list(items[start : start + size]) for start in range(0, len(items), size))

@@ -26,8 +26,8 @@ def first_orders(run: RunDir, plan: Plan, nodes: Sequence[Node], own: Mapping[st
     write_json(run.mark, MARK)
     for node in nodes:
         yield from handed(plan, node, own)
-        yield {"kind": "warm", "to": [node.index], "run_dir": str(run.path), "node": node.index,
-               "silence_s": SILENCE * plan.lost_after_s, "mark": MARK, "code": plan.backend != "local"}  # fmt: skip
+    yield {"kind": "warm", "to": [node.index for node in nodes], "run_dir": str(run.path),
+           "silence_s": SILENCE * plan.lost_after_s, "mark": MARK, "code": plan.backend != "local"}  # fmt: skip
 
 
 def handed(plan: Plan, node: Node, own: Mapping[str, str]) -> Iterator[Handed]:

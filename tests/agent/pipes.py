@@ -23,10 +23,10 @@ TORCH = ("torch", "torch.distributed")
 
 
 class Supervisor:
-    def __init__(self, run: RunDir, environment: dict[str, str] | None = None) -> None:
-        self.run = run
+    def __init__(self, run: RunDir, environment: dict[str, str] | None = None, *, number: int = 0) -> None:
+        self.run, self.number = run, number
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "launcher.agent", "--id", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-P", "-m", "launcher.agent", "--id", str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             start_new_session=True, bufsize=0, env={**os.environ, **(environment or {})},
         )  # fmt: skip
         self.news: list[dict[str, Any]] = []
@@ -35,7 +35,7 @@ class Supervisor:
 
     def send(self, kind: str, **order: Any) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"kind": kind, "to": [0], **order}).encode() + b"\n")
+        self.process.stdin.write(json.dumps({"kind": kind, "to": [self.number], **order}).encode() + b"\n")
 
     def read(self, timeout_s: float) -> bool:
         """Takes in what comes; False at the stream's end."""
@@ -63,7 +63,7 @@ class Supervisor:
             assert self.read(0.2), f"the agent is gone: {self.news}"
 
     def warm(self, **more: Any) -> None:
-        self.send("warm", **{"run_dir": str(self.run.path), "node": 0, **more})
+        self.send("warm", **{"run_dir": str(self.run.path), **more})
 
     @property
     def meets(self) -> bool:
@@ -76,9 +76,9 @@ class Supervisor:
         self.send("store", attempt=attempt, host="127.0.0.1", world_size=1)
         return int(self.hear("store", attempt=attempt)[0]["port"])
 
-    def start(self, attempt: int = 1, *, ranks: int = 1, wait: bool = True, **more: Any) -> None:
+    def start(self, attempt: int = 1, *, ranks: int = 1, base_rank: int = 0, wait: bool = True, **more: Any) -> None:
         order = {
-            "run_dir": str(self.run.path), "attempt": attempt, "node": 0, "group_rank": 0, "nodes": 1, "base_rank": 0,
+            "run_dir": str(self.run.path), "attempt": attempt, "nodes": 1, "base_ranks": [base_rank],
             "local_world_size": ranks, "world_size": ranks,
             "store_host": "127.0.0.1", "restarts": attempt - 1, "max_restarts": 3, **more,
         }  # fmt: skip

@@ -85,7 +85,7 @@ def test_orders_for_another_attempt_are_ignored(order: str, job: Job) -> None:
     supervisor.start(2)
     wait_for(supervisor, "here", attempt=2)
     supervisor.send(order, attempt=1)
-    supervisor.send("start", run_dir=str(supervisor.run.path), attempt=1)
+    supervisor.send("start", run_dir=str(supervisor.run.path), attempt=1, base_ranks=[0], local_world_size=1)
     supervisor.send("ping")
     supervisor.hear("pong")
     supervisor.read(0.2)

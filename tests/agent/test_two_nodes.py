@@ -22,13 +22,13 @@ print(int(x), *(os.environ[name] for name in names))
 
 def share(job: Job, engine: str) -> list[Supervisor]:
     """Two agents of one run directory."""
-    first, second = job(SCRIPT, engine=engine, preload=TORCH), job()
+    first, second = job(SCRIPT, engine=engine, preload=TORCH), job(number=1)
     plan = json.loads(first.run.plan.read_text())
     plan["nodes"].append({**plan["nodes"][0], "index": 1})
     first.run.plan.write_text(json.dumps(plan))
     second.run = first.run
-    for node, agent in enumerate((first, second)):
-        agent.warm(node=node, silence_s=60)  # while we listen to one, the other hears nothing
+    for agent in (first, second):
+        agent.warm(silence_s=60)  # while we listen to one, the other hears nothing
     return [first, second]
 
 
@@ -37,7 +37,7 @@ def test_ranks_of_two_agents_meet(engine: str, job: Job) -> None:
     agents = share(job, engine)
     port = agents[0].store()
     for node, agent in enumerate(agents):
-        agent.start(ranks=2, wait=False, node=node, group_rank=node, nodes=2, base_rank=2 * node, world_size=4, store_port=port)
+        agent.start(ranks=2, wait=False, nodes=2, base_rank=2 * node, world_size=4, store_port=port)
     ranks = []
     for agent in agents:
         exits = agent.hear("exited", count=2)
@@ -56,6 +56,6 @@ def test_the_store_outlives_the_first_nodes_ranks(job: Job, tmp_path: Path) -> N
     (agents[0].run.path.parent / "work" / "train.py").write_text(late + ask)
     port = agents[0].store()
     for node, agent in enumerate(agents):
-        agent.start(wait=False, node=node, nodes=2, base_rank=node, world_size=2, store_port=port)
+        agent.start(wait=False, nodes=2, base_rank=node, world_size=2, store_port=port)
     assert agents[0].codes() == [0]
     assert agents[1].codes() == [0], agents[0].log(1)

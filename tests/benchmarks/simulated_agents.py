@@ -31,14 +31,14 @@ class Simulated:
             self.say(agent, kind="hello", host=f"n{agent}", pid=1, cpus=1)
 
     def hear(self, message: dict) -> None:
-        for agent in (each for each in message["to"] if self.first <= each < self.last):
+        for place, agent in enumerate(message["to"]):
             match message["kind"]:
                 case "ping":
                     self.say(agent, kind="pong")
                 case "store":
                     self.say(agent, kind="store", attempt=message["attempt"], host="127.0.0.1", port=1)
                 case "start":
-                    self.start(agent, message["base_rank"], message["attempt"])
+                    self.start(agent, message["base_ranks"][place], message["attempt"])
                 case "kill":
                     self.end(agent, -9, killed=True)
                     self.say(agent, kind="swept", attempt=message["attempt"])

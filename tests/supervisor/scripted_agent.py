@@ -63,7 +63,7 @@ class Scripted:
     def start(self, message: dict) -> None:
         self.attempt = message["attempt"]
         script = self.scenario.get(str(self.attempt), {})
-        first, count = message["base_rank"], message["local_world_size"]
+        first, count = message["base_ranks"][message["to"].index(self.number)], message["local_world_size"]
         self.living = dict.fromkeys(range(first, first + count), True)
         self.say(kind="started", attempt=self.attempt, pids=[])
         now = time.monotonic()
