@@ -182,6 +182,12 @@ def owner(run: RunDir) -> dict[str, Any] | None:
     return None
 
 
+def names_another(run: RunDir) -> bool:
+    """Whether the lock has been taken from this process, which holds it: it stood still, and a successor goes on."""
+    holder = read_json(run.lock)
+    return isinstance(holder, dict) and (holder.get("host"), holder.get("pid")) != (socket.gethostname(), os.getpid())
+
+
 def live(run: RunDir, holder: dict[str, Any]) -> UsageError:
     """What is said to whoever wants a run that somebody else has."""
     alone = holder.get("by") == "worker"

@@ -12,6 +12,7 @@ import select
 import shutil
 import threading
 import time
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from launcher.agent.orphans import sweep_all
@@ -65,7 +66,8 @@ class Stream:
             data = os.read(self.orders, READ_BYTES) if self.orders in ready else b""
             late = time.monotonic() - heard > self.silence_s  # frozen for a while, perhaps: what is in the pipe is old
             if not data or late:  # end of file, silence, or the wrapper is gone
-                self.end(SILENCE if self.wrapper_alive not in ready and self.orders not in ready else 0)
+                orphaned = self.wrapper_alive in ready
+                self.end(SILENCE if not orphaned and self.orders not in ready else 0, orphaned=orphaned)
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 if self.take(decode(line)):
@@ -83,10 +85,13 @@ class Stream:
         os.write(self.written, b"\n")
         return True
 
-    def end(self, code: int = 0) -> NoReturn:
-        """Ends every process of this node, then this one."""
+    def end(self, code: int = 0, *, orphaned: bool = False) -> NoReturn:
+        """Ends every process of this node, then this one. `orphaned`: no wrapper is there to say so."""
         self.ending = True
         sweep_all(SWEEP_LIMIT_S)
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+        if orphaned:
+            with suppress(OSError):
+                os.write(self.news, encode({"kind": "gone", "agent": self.agent}))
         os._exit(code)

@@ -9,7 +9,8 @@ import click
 
 from launcher.errors import UsageError
 
-SUCCESSOR_WAITS_S = 60.0
+BATCH_WAITS_S = 60.0
+"""For the run: the job before this one may still be ending, and who submitted it still be writing."""
 
 
 @click.command("supervise", hidden=True)
@@ -22,17 +23,18 @@ def command(run_dir: Path, lock: int | None) -> int:
     from launcher.cli.ending import report
     from launcher.cli.screen import Screen
     from launcher.cli.terminal import is_terminal, say
-    from launcher.rundir import RunDir, locked
+    from launcher.rundir import RunDir
     from launcher.runs import is_run
     from launcher.supervisor import supervise
+    from launcher.supervisor.arrival import held
 
     if not is_run(run_dir):
         raise UsageError(f"{run_dir} is not a run directory: it holds no job.yaml")
     run = RunDir(run_dir)
     ranks = (0,) if is_terminal(sys.stdout) else ()
-    # The job before this one may still be ending, and who submitted it still be writing.
-    patience_s = SUCCESSOR_WAITS_S if FOLLOWS in os.environ or is_batch_script() else 0.25
-    with locked(run, inherited=lock, patience_s=patience_s), closing(Screen(run, ranks, sys.stdout)) as screen:
+    patience_s = BATCH_WAITS_S if FOLLOWS in os.environ or is_batch_script() else 0.25
+    holding = held(run, follows=os.environ.get(FOLLOWS), inherited=lock, patience_s=patience_s)
+    with holding, closing(Screen(run, ranks, sys.stdout)) as screen:
         outcome = supervise(run, screen=screen, holding=True)
         screen()
     say(report(run) + "\n", sys.stdout)

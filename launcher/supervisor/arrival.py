@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import AbstractContextManager
+
 from launcher import backends
+from launcher.backends.waiting import ACTIVE, PENDING
 from launcher.errors import BackendError, LaunchError
 from launcher.events import LIVE, State, fold, ledger, record
 from launcher.load import dump_job
-from launcher.plan import Plan, make_plan, settle
-from launcher.rundir import RunDir, write_atomic, write_json
+from launcher.plan import Plan, make_plan, read_plan, settle
+from launcher.rundir import RunDir, locked, owner, write_atomic, write_json
 from launcher.spec import Job
 from launcher.supervisor.cause import Outcome
 from launcher.supervisor.ladder import Budget, carried, jobs_without_progress
 
 CODES: dict[State, int] = {"done": 0, "failed": 1, "stopped": 75, "cancelled": 130}
+
+ASKS_S = 5.0
+"""Between two questions whether the job before is over; and so long one that is over may take for its last words."""
+
+
+def held(run: RunDir, *, follows: str | None, inherited: int | None, patience_s: float) -> AbstractContextManager[int]:
+    """Holds the run, waiting so long for whoever has it. Raises UsageError, BackendError.
+
+    From a job `follows` that is over it is taken: a host that stands still never lets go, and finds out when it goes on.
+    """
+    until = time.monotonic() + patience_s
+    while follows is not None and owner(run) is not None and time.monotonic() < until:
+        over = is_over(read_plan(run).backend, follows)
+        time.sleep(ASKS_S)
+        if over and owner(run) is not None:
+            run.lock.unlink(missing_ok=True)
+    return locked(run, inherited=inherited, patience_s=max(0.25, until - time.monotonic()))
+
+
+def is_over(backend: str, job: str) -> bool:
+    """Where the queue does not answer it may not be."""
+    queue = backends.QUEUES.get(backend)
+    try:
+        return queue is not None and queue.standing(job).state not in (*PENDING, *ACTIVE, "")
+    except BackendError:
+        return False
 
 
 def arrive(run: RunDir, job: Job, plan: Plan) -> tuple[Job, Plan]:

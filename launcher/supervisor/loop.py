@@ -18,7 +18,7 @@ from launcher.errors import BackendError
 from launcher.events import ledger, record
 from launcher.load import load_job
 from launcher.plan import Node, Plan, read_plan
-from launcher.rundir import RunDir, locked
+from launcher.rundir import RunDir, locked, names_another
 from launcher.spec import Job
 from launcher.supervisor import arrival, cause
 from launcher.supervisor.attempt import Attempt, Ended
@@ -101,13 +101,14 @@ def drive(supervision: Supervision, pool: Pool, signals: Signals, screen: Callab
     while supervision.outcome is None:
         for news in pool.poll(supervision.patience_s):
             supervision.hear(news)
-        while signals.received:
-            supervision.signalled(signals.received.pop(0))
+        # Before the signals: one that was overtaken while it stood still says nothing more.
         if time.monotonic() - looked > LOOKS_S:
             looked = time.monotonic()
             supervision.look_at_requests()
             if not supervision.run.lock.exists():  # somebody deleted it, and nobody would look at the one that is held
                 locks.enter_context(locked(supervision.run))
+        while signals.received and supervision.outcome is None:
+            supervision.signalled(signals.received.pop(0))
         supervision.tick()
         if screen is not None:
             try:
@@ -209,7 +210,8 @@ class Supervision:
 
     def overtaken(self) -> bool:
         """torchrun's restarts are attempts of their own, in the same hands."""
-        return self.plan.entry.engine == "launcher" and max(self.run.attempts(), default=0) > self.attempt.number
+        newer = self.plan.entry.engine == "launcher" and max(self.run.attempts(), default=0) > self.attempt.number
+        return newer or names_another(self.run)
 
     def signalled(self, number: signal.Signals) -> None:
         """A second Ctrl-C or SIGTERM means at once; a second `launch stop`, or the terminal that goes, does not."""

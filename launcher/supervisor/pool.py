@@ -43,7 +43,7 @@ class Carrier:
         assert process.stdout is not None
         self.process = process
         self.remote = remote
-        """A connection: that it has ended does not tell that the agent has."""
+        """Its agents are beyond reach, at the other end of ssh or srun: that it has ended does not tell that they have."""
         self.stdin, self.stdout = process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(self.stdin, False)
         os.set_blocking(self.stdout, False)
@@ -170,7 +170,7 @@ class Pool:
     def start(self, plan: Plan, nodes: Sequence[Node]) -> None:
         """An agent on each of these nodes. Raises BackendError."""
         for process, carried in self.backend.start_agents(plan, nodes):
-            carrier = Carrier(process, carried, remote=plan.backend == "hosts")
+            carrier = Carrier(process, carried, remote=plan.backend != "local")
             self.carriers[carrier] = None
             self.agents |= carrier.agents
             self.selector.register(carrier.stdout, selectors.EVENT_READ, carrier)
@@ -212,14 +212,14 @@ class Pool:
                 self.bury(carrier)
 
     def cut_off(self, agent: Agent) -> None:
-        """Its stream has ended. Where that was a connection, the agent ends itself once it has heard nothing for long enough."""
+        """Its stream has ended. Where that was a connection, its silence before tells whether the node is suspect."""
         if not agent.carrier.remote:
             self.lose(agent, "ended", "its stream ended")
             return
         quiet_s = time.monotonic() - agent.heard
         dead = not agent.greeted or quiet_s > self.lost_after_s / 2
         text = "the connection to it ended" if agent.greeted else "no connection to it came about"
-        self.lose(agent, "silent" if dead else "ended", text, fenced=agent.heard + self.lost_after_s)
+        self.lose(agent, "silent" if dead else "ended", text)
 
     def taken(self, carrier: Carrier, message: dict[str, Any]) -> Iterator[News]:
         """Nothing is taken from an agent that was lost: it may come back from a freeze and not know it."""
@@ -230,7 +230,7 @@ class Pool:
         if message["kind"] == "facts":
             agent.facts = message
         if message["kind"] == "gone":
-            self.lose(agent, "ended", "it was killed")
+            self.lose(agent, "ended", "it was killed", gone=True)
         else:
             yield News(agent.id, "message", message)
 
@@ -244,8 +244,12 @@ class Pool:
             if now - agent.heard > patience_s:
                 self.lose(agent, "silent", f"nothing heard of it for {patience_s:g} s")
 
-    def lose(self, agent: Agent, why: Why, text: str, *, fenced: float = 0.0) -> None:
-        """Ends it beside everything else: the others are heard and pinged meanwhile. Until `fenced` it may still be there."""
+    def lose(self, agent: Agent, why: Why, text: str, *, gone: bool = False) -> None:
+        """Ends it beside everything else: the others are heard and pinged meanwhile. `gone`: it is known that nothing is left.
+
+        One beyond reach ends itself once it has heard nothing for long enough; until then it may still be there.
+        """
+        fenced = agent.heard + self.lost_after_s if agent.carrier.remote and not gone else 0.0
         del self.agents[agent.id]
         del agent.carrier.agents[agent.id]
         if not agent.carrier.agents:
@@ -253,7 +257,7 @@ class Pool:
         self.leaving[agent.id] = Leaving(agent, why, text, max(fenced, time.monotonic() + GONE_S), fenced)
 
     def gone(self) -> Iterator[News]:
-        """An agent that shares its carrier cannot be killed from here: it has ended itself by now (see `ping`)."""
+        """An agent beyond reach cannot be killed from here: it has ended itself by now (see `ping`)."""
         for leaving in [each for each in self.leaving.values() if time.monotonic() >= each.fenced]:
             carrier = leaving.agent.carrier
             shared = bool(carrier.agents)

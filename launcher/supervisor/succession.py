@@ -6,13 +6,13 @@ The queue is asked beside the loop. Where there is none (this machine, hosts) al
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 from launcher import backends
 from launcher.errors import BackendError
-from launcher.events import record
+from launcher.events import ledger, record
 from launcher.plan import Plan
 from launcher.rundir import RunDir
 from launcher.spec import Job
@@ -51,6 +51,9 @@ class Succession:
         """Asks for the time limit, and queues the successor."""
         self.ask()
         number, queue = self.number, self.queue
+        for earlier in left_over(list(ledger(self.run)), number) if queue is not None else ():
+            self.next = earlier
+            self.withdraw()
         if self.batch and queue is not None and number is not None:
             self.errands.send(
                 lambda: queue.succeed(self.run, self.job, self.plan, after=number),
@@ -153,3 +156,10 @@ class Succession:
     def close(self) -> None:
         if not self.errands.settle(SETTLE_S):
             self.note("Slurm's controller does not answer: what was asked of it last may not have been done")
+
+
+def left_over(entries: Sequence[Mapping[str, Any]], own: str | None) -> list[str]:
+    """Successors that may still be queued, or wait for the run, while another job goes on with it: of a job that was requeued."""
+    queued = [entry.get("job") for entry in entries if entry["event"] == "successor"]
+    settled = [entry.get("job") for entry in entries if entry["event"] in ("withdrawn", "supervising")]
+    return [number for number in dict.fromkeys(queued) if number and number != own and number not in settled]

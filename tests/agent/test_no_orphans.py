@@ -98,6 +98,7 @@ def test_nothing_is_left_without(which: str, job: Job) -> None:
     tree = Tree(job)
     os.kill(getattr(tree, which), signal.SIGKILL)
     assert gone(tree.all)
+    assert tree.supervisor.hear("gone")  # by whichever of the two is left
 
 
 def test_silence_ends_everything(job: Job) -> None:

@@ -100,6 +100,10 @@ class Namespace:
         """Of its PID 1, as seen from here."""
         self.daemons: list[subprocess.Popen[bytes]] = []
 
+    @property
+    def alive(self) -> bool:
+        return self.unshare is not None and self.unshare.poll() is None
+
     def boot(self) -> None:
         ready = self.folder / "run" / f"{self.name}.ready"
         ready.unlink(missing_ok=True)
@@ -198,7 +202,7 @@ class Cluster:
 
     def __exit__(self, *exc: object) -> None:
         for node in [*self.nodes.values(), self.controller]:
-            if node.unshare is not None and node.unshare.poll() is None:
+            if node.alive:
                 node.crash()
 
     def configure(self) -> None:
@@ -253,6 +257,8 @@ class Cluster:
     def boot(self, name: str) -> None:
         node = self.nodes[name]
         node.boot()
+        with suppress(subprocess.CalledProcessError):  # of the node before a crash: its network vanishes late
+            self.controller.run("ip", "link", "del", f"v-{name}")
         # From outside its process namespace, where the node's PID means something.
         pair = ["ip", "link", "add", f"v-{name}", "type", "veth", "peer", "name", "eth0", "netns", str(node.pid)]
         subprocess.run(["nsenter", "-t", str(self.controller.pid), "--net", *pair], check=True, capture_output=True)
@@ -283,17 +289,25 @@ class Cluster:
 
     def wait_idle(self, timeout_s: float = START_S) -> None:
         """All nodes are there and free. A node that a test crashed is booted again, one that is down is brought back."""
-        for name, node in self.nodes.items():
-            if node.unshare is None or node.unshare.poll() is not None:
-                self.boot(name)
+        self.boot_crashed()
         wait_for(self.all_idle, "all nodes to be idle", timeout_s)
 
-    def all_idle(self) -> bool:
+    def boot_crashed(self) -> None:
+        for name, node in self.nodes.items():
+            if not node.alive:
+                self.boot(name)
+
+    def bring_back(self) -> dict[str, str]:
+        """Every node that is down, as an administrator would. Slurm drains one whose step it could not end, as after a cut."""
         states = self.states()
         for name, state in states.items():
-            if state.startswith(("down", "drain", "drng")):  # Slurm drains a node whose step it could not end, as after a cut
+            if state.startswith(("down", "drain", "drng")):
                 with suppress(AssertionError):
                     self.run("scontrol", "update", f"nodename={name}", "state=resume")
+        return states
+
+    def all_idle(self) -> bool:
+        states = self.bring_back()
         return len(states) == len(self.nodes) and all(state == "idle" for state in states.values())
 
 

@@ -90,6 +90,22 @@ def test_a_batch_host_that_froze_and_thaws_ends_nothing(counting: Counting) -> N
     wait(run, lambda: not counting.queued(), "an empty queue")
 
 
+@pytest.mark.long
+def test_a_batch_host_that_stays_frozen_is_left_behind(counting: Counting) -> None:
+    """What it holds it goes on holding, the run's lock too; when it thaws at last, the run is in other hands."""
+    run = counting.launch(60, resources={"nodes": 2})
+    wait_for(run, "running")
+    wait_for(run, "successor")
+    node = counting.cluster.nodes[counting.hosts(run)[0]]
+    node.freeze()
+    wait(run, lambda: events(run, "done", "failed", "stopped"), "its end without the frozen node", 150.0)
+    node.thaw()
+    wait_for_end(run, "done")
+    wait(run, lambda: not counting.queued(), "an empty queue")
+    wait(run, lambda: not [pid for pid in node.processes() if b"count.py" in command(pid)], "what was frozen to end itself")
+    assert {each["event"] for each in events(run)[-2:]} <= {"done", "withdrawn", "trained"}
+
+
 def test_a_black_hole_is_left_out_by_the_second_attempt(counting: Counting) -> None:
     counting.cluster.nodes["n2"].run("touch", "/dev/shm/black-hole")
     try:

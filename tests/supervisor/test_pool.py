@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+import pytest
+
 from launcher.backends.carrier import start_carrier
 from launcher.plan import Cluster, Machine, make_plan
 from launcher.supervisor.pool import Pool
@@ -19,6 +21,15 @@ print('{"kind": "hello", "agent": 0}', flush=True)
 for line in sys.stdin:
     if json.loads(line)["kind"] == "ping":
         print('{"kind": "pong", "agent": 0}', flush=True)
+"""
+
+ENDS = """
+print('{"kind": "hello", "agent": 0}', flush=True)
+"""
+GONE = """
+import time
+print('{"kind": "gone", "agent": 0}', flush=True)
+time.sleep(100)
 """
 
 
@@ -49,3 +60,30 @@ def test_nobody_is_lost_because_the_supervisor_itself_stood_still() -> None:
         assert heard(pool, "pong") == "pong"
         time.sleep(2.0)  # longer than the last ping is good for, shorter than an agent's patience
         assert heard(pool, "pong") == "pong"
+
+
+@pytest.mark.parametrize(
+    ("script", "backend", "lost_after_s", "waited"),
+    [
+        (ENDS, "local", 60.0, False),
+        (ENDS, "hosts", 1.5, True),
+        (ENDS, "slurm", 1.5, True),  # an srun that was killed tells nothing of a node that is cut off
+        (GONE, "slurm", 60.0, False),
+    ],
+)
+def test_an_agent_beyond_reach_is_waited_for_unless_it_is_known_to_be_gone(
+    script: str, backend: str, lost_after_s: float, waited: bool
+) -> None:
+    with pool_of(script, backend, lost_after_s) as pool:
+        (agent,) = pool.agents.values()
+        assert heard(pool, "lost") == "lost"
+        assert (time.monotonic() >= agent.heard + lost_after_s) is waited
+
+
+def test_an_agent_whose_ranks_did_not_end_is_waited_for() -> None:
+    with pool_of(ANSWERS, "slurm", 1.5) as pool:
+        assert heard(pool, "pong") == "pong"
+        (agent,) = pool.agents.values()
+        pool.lose(agent, "ended", "its ranks were not gone")
+        assert heard(pool, "lost") == "lost"
+        assert time.monotonic() >= agent.heard + 1.5
