@@ -43,3 +43,6 @@ class Log(Frozen):
     """metrics.csv beside metrics.jsonl."""
     plots: bool = True
     """Curves as PNG in plots/."""
+    gradients: Annotated[Length, AfterValidator(more_than_nothing)] | None = None
+    """How often a row also has what the step did to each group of layers: norms `grad/` and `weight/`, `update/` (of the weight's
+    norm), and `dead/` (the share of its activation's units that were 0 for every sample of the batch)."""

@@ -23,6 +23,7 @@ from launcher.worker.data.splits import make_datasets, make_loader
 from launcher.worker.ddp import wrap
 from launcher.worker.ema import Ema
 from launcher.worker.freezing import freeze
+from launcher.worker.layers import Layers, make_layers
 from launcher.worker.losses import Objective, make_objective
 from launcher.worker.metrics import Measure, make_measures
 from launcher.worker.network import make_model
@@ -61,6 +62,8 @@ class Training:
     """Names of the model's arguments: what it gets of a batch that is a mapping."""
     loaders: dict[str, Loader]
     """By split: train, val, test."""
+    layers: Layers
+    """Looks at what a step does to them, where the job asks for it."""
     readers: dict[str, Iterator[Portion]] = field(default_factory=dict, init=False)
     """Of splits that have been evaluated, each between two passes."""
 
@@ -107,14 +110,16 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     trial = try_out(run, model, inputs, loaders["train"], world, dtype)
     for loader in loaders.values():
         loader.fetch.stand_in = not trial.takes_no_samples
+    per_epoch = loaders["train"].steps_per_epoch
+    schedule = make_schedule(spec, per_epoch)
     return Training(
         world=world, job=job, accelerator=accelerator, model=model,
         wrapped=wrap(accelerator, model, world, some_unused=trial.some_unused),
         some_unused=trial.some_unused,
         parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
         dtype=dtype, objective=objective, optimizer=optimizer,
-        schedule=make_schedule(spec, loaders["train"].steps_per_epoch), measures=make_measures(spec.metrics),
-        ema=Ema(model, spec.ema) if spec.ema else None, inputs=inputs,
+        schedule=schedule, layers=make_layers(model, job.log.gradients, per_epoch, schedule.total_steps),
+        measures=make_measures(spec.metrics), ema=Ema(model, spec.ema) if spec.ema else None, inputs=inputs,
         loaders=loaders,
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ from launcher.worker.first_batch import check_fit
 from launcher.worker.job import read_job
 from launcher.worker.losses import Objective
 from launcher.worker.randomness import STEP, key, seed_default_generators
-from launcher.worker.step import backward, clip, update
+from launcher.worker.step import apply_gradient, backward
 from launcher.worker.world import World, choose_device, set_threads
 
 PHASES = ("data", "forward", "backward", "step")
@@ -117,8 +117,7 @@ def one_step(training: Training, portions: Iterator, number: int, row: Row) -> N
     with row.timed("backward", device):
         backward(training, loss)
     with row.timed("step", device):
-        norm = clip(training, largest=math.inf)
-        update(training)
+        norm = apply_gradient(training, largest=math.inf)
     assert norm is not None
     row.loss, row.norm = loss.item(), norm.item()
 

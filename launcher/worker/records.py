@@ -40,6 +40,8 @@ class Records:
     clock: Clock = field(default_factory=Clock)
     norm: Tensor | None = None
     """Of the newest gradient, where it is clipped."""
+    layers: dict[str, float] = field(default_factory=dict)
+    """What the step did to them, where it was looked at."""
 
     @property
     def monitored(self) -> Monitored | None:
@@ -62,7 +64,8 @@ class Records:
 
         Raises WorkerError where it is not finite.
         """
-        world, own = self.training.world, self.clock.own()
+        world, own, layers = self.training.world, self.clock.own(), self.training.layers
+        self.layers = layers.row(world) if layers.step == self.state.step else {}
         self.window.fold(self.state.sums)
         loss, *times = world.sum([self.state.sums["loss"], *one_hot(own, world)])
         if not math.isfinite(loss):
@@ -95,7 +98,7 @@ class Records:
             "train/loss": settled[0] / weight if weight else math.nan,
             "lr": state.optimizer.param_groups[-1]["lr"],  # train.optimizer.lr's: those of its `groups` stand before
         }
-        return row if self.norm is None else row | {"grad_norm": self.norm.item()}
+        return row | ({} if self.norm is None else {"grad_norm": self.norm.item()}) | self.layers
 
     def improves(self, row: dict[str, Any]) -> bool:
         """Keeps a new best value."""

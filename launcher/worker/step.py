@@ -37,17 +37,31 @@ class Loss:
 def take_step(run: RunDir, training: Training, state: TrainState, portion: Portion) -> tuple[Loss, Tensor | None]:
     """Changes model, optimizer and scaler; the loss, and the gradient's norm where it is clipped."""
     training.schedule.apply(state.optimizer.param_groups, state.step, state.plateau["rates"])
-    loss = gradient(training, portion, state.step)
+    with training.layers.units(state.step + 1, portion.epoch + 1 if portion.last else None):
+        loss = gradient(training, portion, state.step)
     if training.world.world_size > 1 and not training.some_unused:
         check_all_took_part(run, training.wrapped, training.parameters, state.step + 1)
     try:
-        norm = clip(training)
-        update(training)
+        norm = apply_gradient(training)
     except RuntimeError as error:
         if out_of_memory(error):
             raise HalfUpdated(str(error)) from error
         raise
     return loss, norm
+
+
+def apply_gradient(training: Training, *, largest: float | None = None) -> Tensor | None:
+    """The update, and what it does to the layers where this step is one to look at; the norm of clip()."""
+    layers, scaler = training.layers, training.accelerator.scaler
+    if scaler is not None:
+        scaler.unscale_(training.optimizer)
+    if layers.looking:
+        layers.gradients()
+    norm = clip(training, largest=largest)
+    update(training)
+    if layers.looking:
+        layers.updates()
+    return norm
 
 
 class HalfUpdated(RuntimeError):
@@ -115,7 +129,9 @@ def forward_backward(training: Training, batch: Any, weight: Weight, whole: Weig
 
 def without_samples(training: Training, batch: Any) -> None:
     """Every rank goes through the model and back as often as the others; of no samples the gradient is zero."""
+    training.layers.counting = False
     output = call_model(training.wrapped, training.inputs, batch)
+    training.layers.counting = True
     backward(training, torch.stack([tensor.sum() for tensor in tensors(output)]).sum() * 0.0)
 
 
@@ -132,12 +148,10 @@ def unsynchronized(model: nn.Module) -> AbstractContextManager[None]:
 
 def clip(training: Training, *, largest: float | None = None) -> Tensor | None:
     """The norm of the whole gradient before clipping, where it is clipped by norm: to `largest`, unless the job says to what."""
-    spec, scaler = training.spec, training.accelerator.scaler
+    spec = training.spec
     largest = spec.clip_grad_norm or largest
     if largest is None and spec.clip_grad_value is None:
         return None
-    if scaler is not None:
-        scaler.unscale_(training.optimizer)
     norm = nn.utils.clip_grad_norm_(training.parameters, largest) if largest is not None else None
     if spec.clip_grad_value is not None:
         nn.utils.clip_grad_value_(training.parameters, spec.clip_grad_value)

@@ -57,7 +57,7 @@ def train(run: RunDir, job: Job, world: World) -> int:
 
             last, ended = finished(training, state), state.epoch if portion.last else None
             evaluating = "val" in training.loaders and (last or due.evaluate.due(state.step, ended))
-            logging = evaluating or last or due.log.due(state.step, ended)
+            logging = evaluating or last or due.log.due(state.step, ended) or training.layers.step == state.step
             improved = False
             if logging:
                 settled, values = records.settle(), {}

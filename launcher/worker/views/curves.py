@@ -18,7 +18,16 @@ from matplotlib.ticker import MaxNLocator
 from launcher.worker.views.follow import Row
 
 COLORS = {"train": "#4269d0", "val": "#ff725c", "test": "#3ca951"}
-TITLES = {"lr": "learning rate", "grad_norm": "gradient norm"}
+LAYERS = {
+    "grad": "gradient norm by layer",
+    "weight": "weight norm by layer",
+    "update": "update's share of the weights by layer",
+    "dead": "share of dead units by layer",
+}
+"""Kinds of keys of which a picture has every layer's curve."""
+TITLES = {"lr": "learning rate", "grad_norm": "gradient norm", **LAYERS}
+MOST_NAMED = 12
+"""Layers in a legend."""
 PALE = "#777777"
 MOST_POINTS = 4000
 FEW_POINTS = 60
@@ -29,8 +38,9 @@ def draw(rows: list[Row], folder: Path, run_id: str) -> None:
     folder.mkdir(exist_ok=True)
     for quantity, keys in quantities(rows).items():
         figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-        for key in keys:
-            plot(axes, [(row["step"], row[key]) for row in rows if row.get(key) is not None], key)
+        for number, key in enumerate(keys):
+            color = of_layer(number, len(keys)) if quantity in LAYERS else COLORS.get(key.split("/", 1)[0], COLORS["train"])
+            plot(axes, [(row["step"], row[key]) for row in rows if row.get(key) is not None], key, color)
         dress(axes, quantity, keys, run_id)
         mark_epochs(axes, rows)
         path = folder / f"{file_name(quantity)}.png"
@@ -41,11 +51,13 @@ def draw(rows: list[Row], folder: Path, run_id: str) -> None:
 
 
 def quantities(rows: list[Row]) -> dict[str, list[str]]:
-    """Keys by what they measure: train/loss and val/loss are both `loss`."""
+    """Keys by what they measure: train/loss and val/loss are both `loss`, grad/0 and grad/2 are both `grad`."""
     found: dict[str, list[str]] = defaultdict(list)
     for key in dict.fromkeys(key for row in rows for key, value in row.items() if value is not None):
         if key not in ("step", "epoch"):
-            found[key.split("/", 1)[-1]].append(key)
+            kind, _, rest = key.partition("/")
+            measure = rest or kind
+            found[kind if kind in LAYERS else measure].append(key)
     return found
 
 
@@ -53,10 +65,14 @@ def file_name(quantity: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in quantity)
 
 
-def plot(axes: Axes, points: list[tuple[int, float]], key: str) -> None:
+def of_layer(number: int, layers: int) -> Any:
+    """From the first layer to the last."""
+    return mpl.colormaps["viridis"](0.9 * number / max(1, layers - 1))
+
+
+def plot(axes: Axes, points: list[tuple[int, float]], key: str, color: Any) -> None:
     points = points[:: len(points) // MOST_POINTS + 1]
     steps, heights = zip(*points, strict=True)
-    color = COLORS.get(key.split("/", 1)[0], COLORS["train"])
     marker = "o" if len(points) <= FEW_POINTS and not key.startswith("train/") and "/" in key else ""
     axes.plot(steps, heights, color=color, linewidth=1.6, marker=marker, markersize=4, label=f"{key}  {heights[-1]:.4g}")
 
@@ -68,7 +84,12 @@ def dress(axes: Axes, quantity: str, keys: list[str], run_id: str) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.01)
-    if len(keys) > 1 or "/" in keys[0]:
+    if quantity in LAYERS:
+        if quantity != "dead":
+            axes.set_yscale("log", nonpositive="mask")
+        named = axes.get_lines()[:: -(-len(keys) // MOST_NAMED)]
+        axes.legend(handles=named, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    elif len(keys) > 1 or "/" in keys[0]:
         axes.legend(frameon=False)
 
 
