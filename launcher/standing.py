@@ -26,6 +26,7 @@ class Look:
     def __init__(self, runs: Iterable[RunDir]) -> None:
         self.runs = list(runs)
         self.found: dict[str, Mapping[str, Waiting] | str] = {}
+        self.silent: dict[str, Mapping[str, str]] = {}
 
     def at(self, backend: str) -> Mapping[str, Waiting]:
         """Raises BackendError, and again without another question."""
@@ -38,6 +39,12 @@ class Look:
         if isinstance(found, str):
             raise BackendError(found)
         return found
+
+    def dead(self, backend: str) -> Mapping[str, str]:
+        """Nodes that the queue has lost sight of, and its word for each. Raises BackendError."""
+        if backend not in self.silent:
+            self.silent[backend] = backends.QUEUES[backend].dead_hosts()
+        return self.silent[backend]
 
 
 def standing(run: RunDir, look: Look | None = None, *, holding: bool = False) -> Summary:
@@ -53,17 +60,28 @@ def standing(run: RunDir, look: Look | None = None, *, holding: bool = False) ->
         died_here = told.state in LIVE and hosts[-1:] == [socket.gethostname()]
     if told.state not in LIVE | {"queued"} or (died_here and told.successor is None):
         return told if holding else summary
+    look = look or Look([run])
     try:
-        jobs = (look or Look([run])).at(summary.backend)
+        jobs = look.at(summary.backend)
+        died = "its supervisor died" if died_here else lost(told, jobs, look)
     except BackendError as error:
         return replace(told, reason="; ".join(filter(None, (told.reason, SILENT.format(error)))))
-    return by_queue(told, jobs, died_here=died_here)
+    return by_queue(told, jobs, died=died)
 
 
-def by_queue(told: Summary, jobs: Mapping[str, Waiting], *, died_here: bool = False) -> Summary:
-    """`told`: what the ledger says of a run that waits, or that nobody is seen to hold."""
+def lost(told: Summary, jobs: Mapping[str, Waiting], look: Look) -> str | None:
+    """Slurm keeps a job whose batch host has died as running, for as long as its other nodes live."""
+    own = jobs.get(told.job or "")
+    if told.state not in LIVE or told.backend is None or own is None or not own.runs or own.host is None:
+        return None
+    state = look.dead(told.backend).get(own.host)
+    return None if state is None else f"{own.host}, where its supervisor ran, is dead ({state}, says the queue)"
+
+
+def by_queue(told: Summary, jobs: Mapping[str, Waiting], *, died: str | None = None) -> Summary:
+    """`told`: what the ledger says of a run that waits, or that nobody is seen to hold. `died`: what its supervisor died of."""
     own, next_one = jobs.get(told.job or ""), jobs.get(told.successor or "")
-    if own is not None and own.runs and not died_here:
+    if own is not None and own.runs and died is None:
         if told.state != "queued":
             return told
         return replace(told, state="starting", reason=f"job {own.number} has begun{on(own)}: its supervisor is about to start")
@@ -71,11 +89,13 @@ def by_queue(told: Summary, jobs: Mapping[str, Waiting], *, died_here: bool = Fa
         if job is not None and job.runs and job is next_one:
             return replace(told, state="starting", job=job.number, reason=f"job {job.number} goes on with it{on(job)}")
         if job is not None and job.waits:
-            before = f"; {told.reason}" if told.reason else ""
+            before = f"; {died or told.reason}" if died or told.reason else ""
             return replace(
                 told, state="queued", job=job.number, reason=f"job {job.number} waits: {job.reason or job.state}{before}"
             )
-    return replace(told, state="stopped", reason=f"{ended(told.job, own)}, and nothing follows: continue with launch resume")
+    return replace(
+        told, state="stopped", reason=f"{died or ended(told.job, own)}, and nothing follows: continue with launch resume"
+    )
 
 
 def on(job: Waiting) -> str:

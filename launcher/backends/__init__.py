@@ -53,6 +53,9 @@ class Queue(Protocol):
     def waiting(self, users: Iterable[int]) -> Mapping[str, Waiting]:
         """All their jobs that the queue knows, by number, with one question. Raises BackendError."""
 
+    def dead_hosts(self) -> Mapping[str, str]:
+        """Nodes that it hears nothing of, and its word for the state of each. Raises BackendError."""
+
     def take_back(self, number: str) -> None:
         """Takes a job out of the queue, unless it has begun meanwhile. Raises BackendError."""
 

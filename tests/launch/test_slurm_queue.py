@@ -73,8 +73,13 @@ def test_run_stands_as_its_ledger_and_the_queue_say(told: Summary, state: str, j
     assert says in (now.reason or "")
 
 
-def test_supervisor_that_died_on_this_machine_is_not_believed_alive_by_its_allocation() -> None:
-    assert by_queue(Summary(state="running", job="2"), JOBS, died_here=True).state == "stopped"
+@pytest.mark.parametrize(("successor", "state", "says"), [
+    (None, "stopped", "n1 is dead, and nothing follows: continue with launch resume"),
+    ("4", "queued", "job 4 waits: Dependency; n1 is dead"),
+])  # fmt: skip
+def test_supervisor_that_died_is_not_believed_alive_by_its_allocation(successor: str | None, state: str, says: str) -> None:
+    now = by_queue(Summary(state="running", job="2", successor=successor), JOBS, died="n1 is dead")
+    assert (now.state, now.reason) == (state, says)
 
 
 SINFO = "main*|0/4/0/4|infinite|up\nshort|0/2/0/2|5:00|up\nbig|0/16/0/16|2-00:00:00|down\n"

@@ -21,6 +21,7 @@ from launcher.backends.slurm.check import check as check
 from launcher.backends.slurm.limit import is_batch_script as is_batch_script
 from launcher.backends.slurm.limit import own_job as own_job
 from launcher.backends.slurm.limit import standing as standing
+from launcher.backends.slurm.queue import dead_hosts as dead_hosts
 from launcher.backends.slurm.queue import is_here as is_here
 from launcher.backends.slurm.queue import take_back as take_back
 from launcher.backends.slurm.queue import waiting as waiting

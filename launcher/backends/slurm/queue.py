@@ -117,6 +117,12 @@ def said(word: str | None, nothing: tuple[str, ...]) -> str | None:
     return None if word is None or word in nothing else word
 
 
+def dead_hosts() -> dict[str, str]:
+    """Nodes that do not respond, and Slurm's word for the state of each. Raises BackendError."""
+    told = slurm("sinfo", "--dead", "--Node", "--noheader", "--format=%N|%T", patience_s=LOOK_S)
+    return {host: state.rstrip("*") for host, state in (line.split("|") for line in told.splitlines())}
+
+
 def take_back(number: str) -> None:
     """Takes a job out of the queue, unless it has begun meanwhile. Raises BackendError."""
     slurm("scancel", "--quiet", "--state=PENDING", number, patience_s=LOOK_S)
