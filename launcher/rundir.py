@@ -62,6 +62,7 @@ class RunDir:
     wandb = Place("wandb")
     tensorboard = Place("tensorboard")
     plots = Place("plots")
+    profile = Place("profile")
     requests = Place("requests")
     code = Place(CODE)
     lock = Place(".supervisor")

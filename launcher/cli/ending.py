@@ -67,6 +67,7 @@ def facts(run: RunDir, summary: Summary) -> Iterator[tuple[str, str]]:
     yield from saved(run, job)
     if run.plots.is_dir() and any(run.plots.iterdir()):
         yield "curves", shown_path(run.plots)
+    yield from (("profile", f"{shown_path(path)} (open it in https://ui.perfetto.dev)") for path in run.profile.glob("step-*"))
     yield "run", shown_path(run.path)
     yield from (
         ("next", command)

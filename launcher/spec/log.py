@@ -46,3 +46,5 @@ class Log(Frozen):
     gradients: Annotated[Length, AfterValidator(more_than_nothing)] | None = None
     """How often a row also has what the step did to each group of layers: norms `grad/` and `weight/`, `update/` (of the weight's
     norm), and `dead/` (the share of its activation's units that were 0 for every sample of the batch)."""
+    profile: Annotated[Length, AfterValidator(more_than_nothing)] | None = None
+    """Where in the run a step of rank 0 is recorded by torch's profiler: a trace in profile/ for https://ui.perfetto.dev."""

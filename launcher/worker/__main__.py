@@ -16,6 +16,7 @@ from launcher import rank
 from launcher.checkpoints import WRITER
 from launcher.errors import EXIT_CODES, BackendError, LaunchError
 from launcher.rundir import RunDir, locked
+from launcher.worker import logs
 from launcher.worker.errors import WorkerError
 
 COMMANDS = ("train", "eval", "debug")
@@ -25,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
     """The rank's exit code. Raises WorkerError and whatever the user's own code raises."""
     options = parse(argv)
     run = RunDir(options.run_dir)
+    logs.show()
     if options.command == "debug":
         from launcher.worker.debug import debug
 

@@ -25,6 +25,7 @@ from launcher.worker.ema import Ema
 from launcher.worker.freezing import freeze
 from launcher.worker.layers import Layers, make_layers
 from launcher.worker.losses import Objective, make_objective
+from launcher.worker.meter import Meter, make_meter
 from launcher.worker.metrics import Measure, make_measures
 from launcher.worker.network import make_model
 from launcher.worker.optim import by_device, make_optimizer
@@ -64,6 +65,7 @@ class Training:
     """By split: train, val, test."""
     layers: Layers
     """Looks at what a step does to them, where the job asks for it."""
+    meter: Meter
     readers: dict[str, Iterator[Portion]] = field(default_factory=dict, init=False)
     """Of splits that have been evaluated, each between two passes."""
 
@@ -119,7 +121,8 @@ def build(run: RunDir, job: Job, world: World) -> Training:
         parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
         dtype=dtype, objective=objective, optimizer=optimizer,
         schedule=schedule, layers=make_layers(model, job.log.gradients, per_epoch, schedule.total_steps),
-        measures=make_measures(spec.metrics), ema=Ema(model, spec.ema) if spec.ema else None, inputs=inputs,
+        meter=make_meter(model, world.device), measures=make_measures(spec.metrics),
+        ema=Ema(model, spec.ema) if spec.ema else None, inputs=inputs,
         loaders=loaders,
     )  # fmt: skip
 

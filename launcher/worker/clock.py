@@ -41,15 +41,16 @@ class Clock:
         """Without evaluation and checkpoints."""
         return max(1e-9, time.monotonic() - self.began - self.evaluation_s - self.checkpoint_s)
 
-    def own(self) -> list[float]:
-        """This rank's step and waiting times, to be brought together with the loss."""
-        return [self.training_s / max(1, self.steps), self.data_s / self.training_s]
+    def own(self, compute_s: float) -> list[float]:
+        """This rank's step, waiting and computing times, to be brought together with the loss."""
+        return [self.training_s / max(1, self.steps), self.data_s / self.training_s, compute_s]
 
     def row(self, by_rank: list[list[float]], device: torch.device) -> dict[str, Any]:
         return {
             "samples_per_s": round(self.samples / self.training_s, 2),
-            "step_s": [round(step_s, 6) for step_s, _ in by_rank],
-            "data_share": [round(share, 4) for _, share in by_rank],
+            "step_s": [round(step_s, 6) for step_s, _, _ in by_rank],
+            "data_share": [round(share, 4) for _, share, _ in by_rank],
+            "compute_s": [round(compute_s, 6) for _, _, compute_s in by_rank],
             "checkpoint_s": round(self.checkpoint_s, 6),
             "evaluation_s": round(self.evaluation_s, 6),
             "memory_mb": memory_mb(device),

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.worker.logs import LINES
+
 PRINT_EVERY_S = 2.0
 
 
@@ -53,7 +55,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         if self.printing:
-            print(line, flush=True)
+            LINES.info("%s", line)
 
 
 def values(row: Mapping[str, Any], wanted: tuple[str, ...]) -> str:

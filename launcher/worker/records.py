@@ -64,7 +64,8 @@ class Records:
 
         Raises WorkerError where it is not finite.
         """
-        world, own, layers = self.training.world, self.clock.own(), self.training.layers
+        world, layers = self.training.world, self.training.layers
+        own = self.clock.own(self.training.meter.compute_s(self.clock.steps))
         self.layers = layers.row(world) if layers.step == self.state.step else {}
         self.window.fold(self.state.sums)
         loss, *times = world.sum([self.state.sums["loss"], *one_hot(own, world)])
@@ -85,9 +86,11 @@ class Records:
         if improved and self.monitored is not None:
             state.metrics[self.monitored.monitor] = row[self.monitored.monitor]
         self.history.row(state.step, row)
-        self.history.timing(state.step, self.clock.row(settled[1], self.training.world.device))
+        timing = self.clock.row(settled[1], self.training.world.device) | self.training.meter.row(state.scaler)
+        self.history.timing(state.step, timing)
         self.progress.row(state.step, row, self.clock.samples / self.clock.training_s)
         self.clock = Clock()
+        self.training.meter.restart()
         return improved
 
     def measured(self, settled: tuple[float, list[list[float]]]) -> dict[str, Any]:

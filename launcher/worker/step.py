@@ -73,8 +73,9 @@ def update(training: Training) -> None:
     if scaler is None:
         optimizer.step()
     else:
-        scaler.step(optimizer)
-        scaler.update()
+        with training.meter.updating(scaler):
+            scaler.step(optimizer)
+            scaler.update()
     optimizer.zero_grad()
 
 
@@ -90,7 +91,8 @@ def gradient(training: Training, portion: Portion, step: int) -> Loss:
             seed_default_generators(key(STEP, training.job.seed, step, number, world.rank))
             with nullcontext() if number + 1 == len(batches) else unsynchronized(training.wrapped):
                 if counts[number] and not training.objective.is_void(weight):
-                    parts.append(forward_backward(training, batch, weight, whole, first=step == 0))
+                    with training.meter.computing():
+                        parts.append(forward_backward(training, batch, weight, whole, first=step == 0))
                 else:
                     without_samples(training, batch)
     return Loss(parts=parts, weight=whole)

@@ -19,6 +19,7 @@ from launcher.worker.evaluate import evaluate_now, final_test
 from launcher.worker.feed import Feed
 from launcher.worker.history import History
 from launcher.worker.patience import ran_out
+from launcher.worker.profile import profiled
 from launcher.worker.progress import Progress
 from launcher.worker.records import Records
 from launcher.worker.restore import restore
@@ -46,9 +47,10 @@ def train(run: RunDir, job: Job, world: World) -> int:
 
     with signals_heeded():
         while not finished(training, state) and not stopping:
-            with records.clock.timed("data_s"):
-                portion = next(feed.portions)
-            loss, norm = feed.step(portion)
+            with profiled(run, training, state.step + 1):
+                with records.clock.timed("data_s"):
+                    portion = next(feed.portions)
+                loss, norm = feed.step(portion)
             advance(state, portion)
             records.step(loss, norm, portion)
             rank.pulse(state.step)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -273,3 +276,13 @@ def imbalanced_digits(*, rare: int, split: str = "train") -> TensorDataset:
         return TensorDataset(images, classes)
     kept = torch.cat([(classes == kind).nonzero()[: rare if kind < 5 else None, 0] for kind in range(10)]).sort().values
     return TensorDataset(images[kept], classes[kept])
+
+
+class Lagging(OfFeatures):
+    """On rank 1 it takes its time; it tells so by Python's logging."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        logging.getLogger("my.model").info("forward of %d samples", len(features))
+        if os.environ.get("RANK") == "1":
+            time.sleep(0.2)
+        return super().forward(features)
