@@ -238,6 +238,8 @@ def make_world(job: Job, cluster: Cluster) -> World:
         )
     device: Literal["cpu", "cuda"] = "cuda" if smallest_gpus and wants.device != "cpu" else "cpu"
     room = min(places(machine, device) for machine in cluster.machines)
+    if job.train and job.train.parallel != "ddp":
+        room = min(room, 1)
     procs = room if wants.procs_per_node == "auto" else wants.procs_per_node
     if device == "cuda" and job.train and procs > smallest_gpus:
         raise BackendError(

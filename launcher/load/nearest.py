@@ -30,7 +30,8 @@ ELSEWHERE = {
     "eval_every": "train.evaluate_every", "val_every": "train.evaluate_every", "checkpoints": "checkpoint",
     "logging": "log", "dataloader": "train.data", "transform": "train.data.augment",
     "augmentation": "train.data.augment", "initializer": "train.init", "initialization": "train.init",
-    "weight_init": "train.init",
+    "weight_init": "train.init", "torch_compile": "train.compile", "gradient_checkpointing": "train.activation_checkpointing",
+    "strategy": "train.parallel", "distributed": "train.parallel",
 }  # fmt: skip
 """How other tools call it -> where it is here."""
 OTHER_PARALLELISM = {"fsdp", "deepspeed", "tensor_parallel", "pipeline_parallel", "zero", "megatron"}

@@ -67,6 +67,7 @@ class Job(Agreeing):
         if len(both) != 1:
             found = "both" if both else "neither"
             yield wrong(f"give exactly one of train (the built-in worker) and run (a program of your own); found {found}")
+        yield from too_many_processes(part(given.get("train"), "parallel"), given.get("resources"))
         best, ends = monitored(given.get("checkpoint"), "keep_best"), monitored(given.get("train"), "early_stopping")
         keys = logged_keys(given.get("train"))
         for key, where in ((best, ("checkpoint", "keep_best")), (ends, ("train", "early_stopping"))):
@@ -81,3 +82,18 @@ class Job(Agreeing):
         """By which metric the best checkpoint is kept, and taken for eval, export, predict and load_model."""
         stopping = self.train.early_stopping if self.train else None
         return stopping.best if stopping and stopping.restore_best else self.checkpoint.keep_best
+
+
+def too_many_processes(parallel: object, resources: object) -> Iterator[InitErrorDetails]:
+    """Where the job asks for several, and trains in one."""
+    if parallel not in ("none", "data_parallel"):
+        return
+    nodes = part(resources, "nodes")
+    for name, wanted in (("nodes", nodes), ("procs_per_node", part(resources, "procs_per_node"))):
+        most = part(wanted, "max") if name == "nodes" and not isinstance(wanted, int) else wanted
+        if isinstance(most, int) and most > 1:
+            yield wrong(
+                f"'{parallel}' trains in one process, and resources.{name} asks for {most}: the others would have nothing to do. "
+                f"Write parallel: ddp, or {name}: 1",
+                "train", "parallel",
+            )  # fmt: skip

@@ -75,6 +75,20 @@ class Train(Agreeing):
     """Averages the weights over the training."""
     sync_batch_norm: bool = True
     """Batch norm over all ranks' samples, on CPU as well."""
+    compile: bool = False
+    """torch.compile of the model: minutes at the start (kernels for each shape of its inputs), faster steps. What cannot be
+    compiled runs as it is, and the reason is printed."""
+    channels_last: bool = False
+    """Images with their channels innermost in memory: faster convolutions on GPUs with tensor cores, and on many CPUs."""
+    activation_checkpointing: bool = False
+    """Blocks keep their inputs alone and are computed anew in the backward pass: less memory, about a third more time, the same
+    gradient."""
+    deterministic: bool = False
+    """Only algorithms that give the same bits each time; torch names an operation that has none. For GPUs: on the CPU a training
+    is the same bit for bit anyway."""
+    parallel: Literal["ddp", "data_parallel", "none"] = "ddp"
+    """How several GPUs work together. `ddp`: a process for each. `data_parallel`: one process on one node that copies the model
+    to all its GPUs in every step, which is slower. `none`: one process, one GPU."""
     limit_batches: Annotated[int, Field(ge=1)] | None = None
     """At most so many batches per epoch and per evaluation: a smoke test."""
     timeout: Duration = Duration("10m")
@@ -87,6 +101,10 @@ class Train(Agreeing):
             yield wrong(f"give exactly one of epochs and max_steps; found {'both' if ends else 'neither'}")
         if given.get("early_stopping") is not None and part(given.get("data"), "val") is None:
             yield wrong("it counts evaluations, and there is no train.data.val to evaluate", "early_stopping")
+        if given.get("parallel") == "data_parallel":
+            for name in ("compile", "activation_checkpointing"):
+                if given.get(name) is True:
+                    yield wrong("it does not go together with parallel: data_parallel. Write parallel: ddp", name)
         metrics = given.get("metrics")
         names = [target_name(metric) for metric in metrics] if isinstance(metrics, list) else []
         keys = [metric_key(name) for name in names if name]

@@ -15,12 +15,14 @@ from launcher.rundir import RunDir
 from launcher.spec import Job
 from launcher.spec.train import Train
 from launcher.worker.accelerator import make_accelerator
+from launcher.worker.compiling import compile_model
 from launcher.worker.data.all_targets import all_targets
 from launcher.worker.data.fetch import Fetch, in_memory
 from launcher.worker.data.loader import Loader
 from launcher.worker.data.portions import Portion
 from launcher.worker.data.splits import make_datasets, make_loader
 from launcher.worker.ddp import wrap
+from launcher.worker.determinism import choose_algorithms
 from launcher.worker.ema import Ema
 from launcher.worker.freezing import freeze
 from launcher.worker.layers import Layers, make_layers
@@ -30,6 +32,7 @@ from launcher.worker.metrics import Measure, make_measures
 from launcher.worker.network import make_model
 from launcher.worker.optim import by_device, make_optimizer
 from launcher.worker.randomness import DATA, key, seed_default_generators
+from launcher.worker.recompute import recompute_blocks
 from launcher.worker.schedules import Schedule, make_schedule
 from launcher.worker.targets import built, builtin, constructed_or_bound, found
 from launcher.worker.trial import try_out
@@ -92,6 +95,7 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     """Everything but the state. Raises WorkerError for what cannot be built from the job."""
     spec = job.train
     assert spec is not None
+    choose_algorithms(deterministic=spec.deterministic)
     accelerator = make_accelerator(spec, world)
     found("model", spec.model, "train.model")  # a mistake here is told before the data are looked at
     seed_default_generators(key(DATA, job.seed))
@@ -112,11 +116,15 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     trial = try_out(run, model, inputs, loaders["train"], world, dtype)
     for loader in loaders.values():
         loader.fetch.stand_in = not trial.takes_no_samples
+    if spec.activation_checkpointing:
+        recompute_blocks(model)
+    if spec.compile:
+        compile_model(model)
     per_epoch = loaders["train"].steps_per_epoch
     schedule = make_schedule(spec, per_epoch)
     return Training(
         world=world, job=job, accelerator=accelerator, model=model,
-        wrapped=wrap(accelerator, model, world, some_unused=trial.some_unused),
+        wrapped=wrap(accelerator, model, world, parallel=spec.parallel, some_unused=trial.some_unused),
         some_unused=trial.some_unused,
         parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
         dtype=dtype, objective=objective, optimizer=optimizer,

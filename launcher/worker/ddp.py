@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from launcher.rundir import RunDir, write_json
 from launcher.worker.data.nested import tensors
 from launcher.worker.errors import WorkerError
+from launcher.worker.replicas import replicated
 from launcher.worker.world import World
 
 FIRST_THAT_NOTICE = 3
@@ -40,8 +41,14 @@ class FixedBuckets:
         return False
 
 
-def wrap(accelerator: Accelerator, model: nn.Module, world: World, *, some_unused: bool) -> nn.Module:
-    """The model with precision and gradient synchronisation around it."""
+def wrap(accelerator: Accelerator, model: nn.Module, world: World, *, parallel: str, some_unused: bool) -> nn.Module:
+    """The model with precision and gradient synchronisation around it. Raises WorkerError for several ranks without any."""
+    if parallel != "ddp" and world.world_size > 1:
+        raise WorkerError(
+            f"train.parallel: '{parallel}' trains in one process, and there are {world.world_size} ranks. Start one, or write "
+            "parallel: ddp",
+            kind="spec",
+        )
     if world.world_size > 1:
         accelerator.ddp_handler.find_unused_parameters = some_unused
     with warnings.catch_warnings():
@@ -50,7 +57,7 @@ def wrap(accelerator: Accelerator, model: nn.Module, world: World, *, some_unuse
         wrapped: nn.Module = accelerator.prepare_model(model)
     if isinstance(wrapped, DistributedDataParallel) and world.world_size >= FIRST_THAT_NOTICE and not some_unused:
         wrapped.reducer = FixedBuckets(wrapped.reducer)  # type: ignore[assignment]
-    return wrapped
+    return replicated(accelerator, wrapped, world) if parallel == "data_parallel" else wrapped
 
 
 def call_model(model: nn.Module, inputs: tuple[str, ...], batch: Any) -> Any:

@@ -33,10 +33,17 @@ def told(training: Training, batch: Any, *, split: str = "train", step: int = 0)
         spec = training.spec
         raise WorkerError(
             f"{f'a batch after step {step}' if step else 'the first batch'} does not go through train.model "
-            f"({spec.model.target}) and train.loss ({spec.loss.target}): {described(error)}. The batch of train.data.{split} is "
+            f"({spec.model.target}) and train.loss ({spec.loss.target}): {described(error)}.{remedy(error)} The batch of "
+            f"train.data.{split} is "
             f"{nested.described(batch)}",
             kind="error" if step else "spec", details=where,
         ) from error  # fmt: skip
+
+
+def remedy(error: Exception) -> str:
+    if "does not have a deterministic implementation" in str(error):
+        return " Write train.deterministic: false, or take another layer or loss in its place."
+    return ""
 
 
 def check_fit(training: Training, output: Any, batch: Any, *, split: str = "train") -> None:

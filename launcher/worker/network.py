@@ -19,6 +19,7 @@ from launcher.worker.data.loader import Loader
 from launcher.worker.ddp import call_model
 from launcher.worker.errors import WorkerError
 from launcher.worker.init import initialise
+from launcher.worker.memory_format import to_channels_last
 from launcher.worker.models.sequential import sequential, sized
 from launcher.worker.modes import evaluating
 from launcher.worker.randomness import seed_model
@@ -47,7 +48,10 @@ def make_model(
         model = with_sizes(model, target, seed, loader.some(SAMPLES) if loader is not None else None, like or {})
     initialise(model, spec.init)
     synchronize_batch_norm(model, spec, world)
-    return model.to(world.device, torch.float64 if spec.precision == "fp64" else None)
+    model.to(world.device, torch.float64 if spec.precision == "fp64" else None)
+    if spec.channels_last:
+        to_channels_last(model)
+    return model
 
 
 def is_lazily_sized(model: nn.Module) -> bool:

@@ -40,6 +40,10 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     }),
     "imbalanced": (2, {"data": {"train": {"target": "sets:imbalanced_digits", "rare": 20}, "batch_size": 80, "smote": True,
                                 "sampling": "weighted"}}),
+    "channels last, blocks computed anew": (2, {
+        "model": CNN, "channels_last": True, "activation_checkpointing": True,
+        "data": {"train": {"target": "digits"}, "batch_size": 300},
+    }),
     "sequences": (2, {
         "model": {"target": "lstm", "input_size": 4, "hidden_size": 8, "num_layers": 2, "out_features": 5, "dropout": 0.3},
         "loss": "sets:of_sequences", "metrics": [], "data": {"train": {"target": "sets:Sequences"}, "batch_size": 12},
