@@ -30,7 +30,10 @@ def main(argv: Sequence[str]) -> int:
     if options.command == "debug":
         from launcher.worker.debug import debug
 
-        return debug(run, steps=options.steps, pdb=options.pdb, anomaly=options.anomaly, batch_size=options.batch_size)
+        return debug(
+            run, steps=options.steps, pdb=options.pdb, anomaly=options.anomaly, gradients=options.gradients,
+            batch_size=options.batch_size,
+        )  # fmt: skip
     from launcher.worker.job import read_job
     from launcher.worker.world import counted, joined
 
@@ -73,7 +76,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     evaluation.add_argument("--checkpoint", metavar="NAME", help="such as step-00000120")
     evaluation.add_argument("--json", action="store_true", help="print JSON")
     debugging = commands.add_parser("debug", help="the first steps in this one process, with a table of what they do")
-    debugging.add_argument("--steps", type=int, default=3)
+    debugging.add_argument("--steps", type=int, default=None)
+    debugging.add_argument("--gradients", action="store_true", help="a table of what the last step did to each parameter")
     debugging.add_argument("--pdb", action="store_true", help="open the debugger where an exception was raised")
     debugging.add_argument("--anomaly", action="store_true", help="name the operation whose gradient is NaN")
     debugging.add_argument("--batch-size", type=int, default=None, metavar="N", help="samples per step")

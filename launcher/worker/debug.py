@@ -26,11 +26,13 @@ from launcher.worker.ddp import call_model
 from launcher.worker.errors import WorkerError
 from launcher.worker.first_batch import check_fit
 from launcher.worker.job import read_job
+from launcher.worker.layers import Layers
 from launcher.worker.losses import Objective
 from launcher.worker.randomness import STEP, key, seed_default_generators
 from launcher.worker.step import apply_gradient, backward
 from launcher.worker.world import World, choose_device, set_threads
 
+STEPS = 3
 PHASES = ("data", "forward", "backward", "step")
 
 
@@ -51,14 +53,25 @@ class Row:
         self.seconds[phase] = time.perf_counter() - began
 
 
-def debug(run: RunDir, *, steps: int = 3, pdb: bool = False, anomaly: bool = False, batch_size: int | None = None) -> int:
+def debug(
+    run: RunDir,
+    *,
+    steps: int | None = None,
+    pdb: bool = False,
+    anomaly: bool = False,
+    gradients: bool = False,
+    batch_size: int | None = None,
+) -> int:
     """Exit code 0, or 1 where an exception was looked at with pdb. Raises what the steps raise, and WorkerError."""
     job = smaller(read_job(run), batch_size)
     world = World(device=choose_device(job.resources.device, 0))
     set_threads(job, world)
     try:
         with torch.autograd.set_detect_anomaly(True) if anomaly else nullcontext():
-            show(build(run, job, world), steps)
+            training = build(run, job, world)
+            show(training, steps or (1 if gradients else STEPS))
+            if gradients:
+                print("\n".join(table(training.layers)), flush=True)
     except Exception as error:
         if not pdb:
             raise
@@ -99,6 +112,17 @@ def show(training: Training, steps: int) -> None:
     sys.stdout.flush()
 
 
+def table(layers: Layers) -> Iterator[str]:
+    """What the last step did to each parameter: the gradient as backpropagation left it, and the update over the weights."""
+    rows = layers.by_parameter()
+    wide = max(len("layer"), *(len(each.name) for each in rows))
+    yield f"\n{'layer':<{wide}}  {'shape':>16}  {'weight norm':>12}  {'gradient norm':>13}  {'update/weight':>13}"
+    for each in rows:
+        ratio = f"{each.update / each.weight:>13.3e}" if each.weight else f"{'-':>13}"
+        shape = "x".join(map(str, each.shape)) or "1"
+        yield f"{each.name:<{wide}}  {shape:>16}  {each.weight:>12.5g}  {each.gradient:>13.5g}  {ratio}"
+
+
 def one_step(training: Training, portions: Iterator, number: int, row: Row) -> None:  # type: ignore[type-arg]
     """The training's step, its phases apart; micro-steps one after the other."""
     device, objective, optimizer = training.world.device, training.objective, training.optimizer
@@ -116,6 +140,7 @@ def one_step(training: Training, portions: Iterator, number: int, row: Row) -> N
     loss = torch.stack(losses).sum() / sum(weights)
     with row.timed("backward", device):
         backward(training, loss)
+    training.layers.looking = True
     with row.timed("step", device):
         norm = apply_gradient(training, largest=math.inf)
     assert norm is not None

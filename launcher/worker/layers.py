@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,16 @@ CUT_OFF = (nn.ReLU, nn.ReLU6, nn.Threshold, nn.Hardswish, nn.Hardsigmoid)
 """Activations that are 0 over a half-line: a unit that lies there for every sample gets no gradient."""
 ROOT = "model"
 """The group of parameters that belong to no layer."""
+
+
+class Norms(NamedTuple):
+    """Of a parameter in the newest step that was looked at."""
+
+    name: str
+    shape: tuple[int, ...]
+    gradient: float
+    weight: float
+    update: float
 
 
 @dataclass
@@ -85,11 +95,21 @@ class Layers:
         self.norms += foreach_norm(self.before)
         self.before = []
 
+    def by_parameter(self) -> list[Norms]:
+        """Waits for the device."""
+        values = torch.stack([each.double() for each in self.norms]).tolist()
+        named, count = self.named, len(self.named)
+        columns = zip(values[:count], values[count : 2 * count], values[2 * count :], strict=True)
+        return [Norms(name, tuple(each.shape), *of) for (name, each), of in zip(named.items(), columns, strict=True)]
+
     def row(self, world: World) -> dict[str, float]:
         """What a row says of the step, by group, in the order of the layers. A collective; waits for the device."""
-        names = [group_of(name.rpartition(".")[0]) for name in self.named]
-        values = torch.stack([each.double() for each in self.norms]).tolist()
-        grad, weight, update = (together(names, values[at : at + len(names)]) for at in range(0, 3 * len(names), len(names)))
+        found = self.by_parameter()
+        groups = [group_of(each.name.rpartition(".")[0]) for each in found]
+        grad, weight, update = (
+            together(groups, norms)
+            for norms in ([each.gradient for each in found], [each.weight for each in found], [each.update for each in found])
+        )
         dead = self.dead(world)
         return {
             **{f"grad/{group}": value for group, value in grad.items()},
