@@ -212,12 +212,16 @@ class Facts(TypedDict):
     gpus: int
 
 
+What = Literal["environment", "unshared", "agent"]
+"""`unshared`: the run directory is not seen from there."""
+
+
 class Trouble(TypedDict):
     kind: Literal["trouble"]
     agent: int
     attempt: int | None
     message: str
-    what: Literal["environment", "agent"]
+    what: What
 
 
 FromAgent = Hello | StoreReady | Started | Step | Exited | Swept | Word | Trouble | StacksWritten | Facts

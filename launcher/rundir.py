@@ -71,6 +71,8 @@ class RunDir:
     micro_batch = Place("micro_batch.json")
     unused_parameters = Place("unused_parameters.json")
     supervisor_log = Place("logs/supervisor.log")
+    agents_log = Place("logs/agents.log")
+    """What agents, and the srun or ssh that carries them, said on stderr."""
 
     def attempt(self, number: int) -> Path:
         return self.path / "logs" / f"attempt-{number}"

@@ -23,6 +23,10 @@ TORCHRUN = ("torch", "torch.distributed.run")
 """What the fork server imports for the other engine."""
 
 
+class Unshared(BackendError):
+    """The node does not see the run directory: a matter of where that lies, and no fault of the node."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """What one node executes for a run, as plan.json says."""
@@ -57,7 +61,7 @@ def read_work(run_dir: str, node: int, own: Mapping[str, str], *, mark: str | No
     refuse_unshared(run, mark)
     plan = read_json(run.plan)
     if plan is None:
-        raise BackendError(unshared(run))
+        raise Unshared(unshared(run))
     entry, share = plan["entry"], plan["nodes"][node]
     preload = entry["preload"] if entry["engine"] == "launcher" else TORCHRUN
     return Work(
@@ -75,7 +79,7 @@ def refuse_unshared(run: RunDir, mark: str | None) -> None:
     until = time.monotonic() + SHARED_WITHIN_S
     while mark is not None and read_json(run.mark) != mark:
         if time.monotonic() > until:
-            raise BackendError(unshared(run))
+            raise Unshared(unshared(run))
         time.sleep(LOOK_AGAIN_S)
 
 

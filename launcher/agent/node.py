@@ -18,10 +18,10 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from launcher.agent.attempt import FORK_SERVER_DIED, Attempt
-from launcher.agent.environment import Work, read_work
+from launcher.agent.environment import Unshared, Work, read_work
 from launcher.agent.facts import gather
 from launcher.agent.forkserver import ForkServer
 from launcher.agent.orphans import adopt_descendants, reap, sweep
@@ -30,7 +30,7 @@ from launcher.agent.store import Store
 from launcher.agent.stream import Stream
 from launcher.agent.torchrun import TorchrunAttempt
 from launcher.errors import BackendError
-from launcher.protocol import OwnStart, Start, own_part
+from launcher.protocol import OwnStart, Start, What, own_part
 from launcher.rundir import RunDir
 
 SWEEP_AGAIN_S = 0.005
@@ -150,7 +150,8 @@ class Agent:
                 case "bye":
                     self.stream.end()
         except (BackendError, OSError) as error:
-            self.trouble(str(error), attempt=order.get("attempt"))
+            what: What = "unshared" if isinstance(error, Unshared) else "environment"
+            self.trouble(str(error), attempt=order.get("attempt"), what=what)
 
     def take(self, name: str, part: bytes, *, first: bool) -> None:
         self.handed[name] = part if first else self.handed.get(name, b"") + part
@@ -311,7 +312,7 @@ class Agent:
     def swept(self, attempt: int) -> None:
         self.stream.send({"kind": "swept", "agent": self.number, "attempt": attempt})
 
-    def trouble(self, message: str, *, attempt: int | None = None, what: Literal["environment", "agent"] = "environment") -> None:
+    def trouble(self, message: str, *, attempt: int | None = None, what: What = "environment") -> None:
         """Into the node's log whole, and to the supervisor as far as a message can hold it."""
         self.server.note(message)
         if attempt is None and self.last is not None:

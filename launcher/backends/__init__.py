@@ -22,8 +22,13 @@ class Backend(Protocol):
     def cluster(self, job: Job) -> Cluster:
         """What there is to run on, asked of the machine. Raises BackendError."""
 
-    def start_agents(self, plan: Plan, nodes: Sequence[Node]) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
-        """Agents on some of the plan's nodes: processes with pipes to their standard streams, and the nodes that each serves."""
+    def start_agents(
+        self, plan: Plan, nodes: Sequence[Node], log: Path
+    ) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
+        """Agents on some of the plan's nodes: processes with pipes to their standard streams, and the nodes that each serves.
+
+        What they say on stderr is appended to `log`.
+        """
 
     def shell(self, node: Node, job: str | None, command: Sequence[str], *, terminal: bool) -> tuple[str, ...]:
         """What runs a command on a node of a run that the queue knows as `job`, at the caller's terminal if there is one."""

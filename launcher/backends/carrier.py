@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from launcher.errors import BackendError
 from launcher.rundir import PLACEHOLDER
 from launcher.spec import Job
 
 
-def start_carrier(argv: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone. Raises BackendError."""
-    try:
-        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0, env=env)
-    except OSError as error:
-        raise BackendError(f"cannot start an agent with {argv[0]}: {error.strerror}. Is the environment still there?") from None
+def start_carrier(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """In a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone.
+
+    What it says on stderr (ssh, srun, a site's shell lines, an agent that fails) is appended to `log`. Raises BackendError.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as said:
+        try:
+            return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, start_new_session=True,
+                                    bufsize=0, env=env)  # fmt: skip
+        except OSError as error:
+            raise BackendError(
+                f"cannot start an agent with {argv[0]}: {error.strerror}. Is the environment still there?"
+            ) from None
 
 
 def set_up(job: Job) -> tuple[str, ...]:

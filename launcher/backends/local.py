@@ -56,10 +56,10 @@ def cluster(job: Job) -> Cluster:
     return Cluster(backend="local", machines=machines, python=python, outside=outside, rehearsal=nodes > 1)
 
 
-def start_agents(_plan: Plan, nodes: Sequence[Node]) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
+def start_agents(_plan: Plan, nodes: Sequence[Node], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
     """Each in a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone. Raises BackendError."""
     for node in nodes:
-        yield start_carrier(node.argv), (node,)
+        yield start_carrier(node.argv, log), (node,)
 
 
 def shell(_node: Node, _job: str | None, command: Sequence[str], *, terminal: bool) -> tuple[str, ...]:  # noqa: ARG001

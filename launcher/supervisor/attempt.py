@@ -17,7 +17,7 @@ from launcher.plan import Node, Plan
 from launcher.rank import SAVED
 from launcher.rundir import RunDir
 from launcher.supervisor import agreement, stacks
-from launcher.supervisor.cause import Failure, echoes, failure_of, root_cause
+from launcher.supervisor.cause import UNSHARED, Failure, echoes, failure_of, root_cause
 from launcher.supervisor.inquiry import Inquiry, hung
 from launcher.supervisor.pool import Pool
 from launcher.supervisor.watch import Watch
@@ -180,9 +180,10 @@ class Attempt:
         return self.known[key]
 
     def trouble(self, agent: int, message: Mapping[str, Any]) -> None:
-        kind: Literal["environment", "agent"] = "environment" if message["what"] == "environment" else "agent"
+        kind: Literal["environment", "agent"] = "agent" if message["what"] == "agent" else "environment"
+        details = {UNSHARED: True} if message["what"] == UNSHARED else None
         self.lose(Failure(attempt=self.number, node=agent, host=self.hosts.get(agent), kind=kind, message=message["message"],
-                          step=self.step, pulses=self.pulses))  # fmt: skip
+                          step=self.step, pulses=self.pulses, details=details))  # fmt: skip
 
     def agent_lost(self, agent: int, why: Mapping[str, Any]) -> None:
         """The node's ranks went with it."""

@@ -26,6 +26,10 @@ ECHO = re.compile(
 """Words of an exception that tells of another rank's end. Such a rank is blamed only where no other is left to blame."""
 
 
+UNSHARED = "unshared"
+"""In a failure's details: its node does not see the run directory."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """failure.json (CONTRACTS); null where it does not apply."""

@@ -83,7 +83,11 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
         return Outcome(state="failed", exit_code=1, reason=reason)
     # Beside the start, not before it: git and the packages' metadata can take seconds, and the agents want to be pinged.
     origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
-    with Pool(backends.choose(plan.backend), lost_after_s=plan.lost_after_s, wake=signals.wake) as pool, ExitStack() as locks:
+    backend = backends.choose(plan.backend)
+    with (
+        Pool(backend, log=run.agents_log, lost_after_s=plan.lost_after_s, wake=signals.wake) as pool,
+        ExitStack() as locks,
+    ):
         supervision = Supervision(run, job, plan, pool, follows=followed is not None)
         locks.callback(supervision.succession.abandon)
         if not run.provenance.exists():
@@ -354,7 +358,7 @@ class Supervision:
                           silent=failure.kind == "agent" and node in self.suspect)  # fmt: skip
         if found is None:
             return None
-        if self.plan.backend != "local" and failure.host is not None:
+        if self.plan.backend != "local" and failure.host is not None and found.weight:
             distrust.hold_against(failure.host, found.what, run=self.run.id, weight=found.weight)
         if found.node in self.suspect:
             return found

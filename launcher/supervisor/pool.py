@@ -8,8 +8,10 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from launcher.backends import Backend
@@ -23,6 +25,8 @@ START_S = 60.0
 READ_BYTES = 1 << 16
 MAX_LINE_BYTES = 1 << 16
 """A line longer than this is not a message: some library wrote into the stream."""
+MOST_SAID = 300
+"""Characters of an agent's last words."""
 LOOK_AGAIN_S = 0.003
 LOOKS_PER_PING = 8
 """How often between two pings silence is looked for: at every message it would cost more than all the rest."""
@@ -38,10 +42,14 @@ Why = Literal["ended", "silent"]
 class Carrier:
     """A process whose two streams are those of one agent (a child, ssh) or of several (srun, which hands its input to all)."""
 
-    def __init__(self, process: subprocess.Popen[bytes], nodes: Sequence[Node], *, remote: bool = False) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], nodes: Sequence[Node], *, remote: bool, said: Callable[[], str | None]
+    ) -> None:
+        """`said`: its last words on stderr."""
         assert process.stdin is not None
         assert process.stdout is not None
         self.process = process
+        self.said = said
         self.remote = remote
         """Its agents are beyond reach, at the other end of ssh or srun: that it has ended does not tell that they have."""
         self.stdin, self.stdout = process.stdin.fileno(), process.stdout.fileno()
@@ -136,8 +144,9 @@ class Leaving(NamedTuple):
 class Pool:
     """All agents of a supervisor. Several runs may be driven over one pool."""
 
-    def __init__(self, backend: Backend, *, lost_after_s: float, wake: int | None = None) -> None:
-        self.backend = backend
+    def __init__(self, backend: Backend, *, log: Path, lost_after_s: float, wake: int | None = None) -> None:
+        """`log`: where the agents' stderr goes."""
+        self.backend, self.log = backend, log
         self.lost_after_s = lost_after_s
         self.ping_s = min(PING_S, lost_after_s / 8)
         self.agents: dict[int, Agent] = {}
@@ -169,8 +178,9 @@ class Pool:
 
     def start(self, plan: Plan, nodes: Sequence[Node]) -> None:
         """An agent on each of these nodes. Raises BackendError."""
-        for process, carried in self.backend.start_agents(plan, nodes):
-            carrier = Carrier(process, carried, remote=plan.backend != "local")
+        said = partial(last_line, self.log, self.log.stat().st_size if self.log.exists() else 0)
+        for process, carried in self.backend.start_agents(plan, nodes, self.log):
+            carrier = Carrier(process, carried, remote=plan.backend != "local", said=said)
             self.carriers[carrier] = None
             self.agents |= carrier.agents
             self.selector.register(carrier.stdout, selectors.EVENT_READ, carrier)
@@ -213,12 +223,12 @@ class Pool:
 
     def cut_off(self, agent: Agent) -> None:
         """Its stream has ended. Where that was a connection, its silence before tells whether the node is suspect."""
-        if not agent.carrier.remote:
-            self.lose(agent, "ended", "its stream ended")
-            return
-        quiet_s = time.monotonic() - agent.heard
-        dead = not agent.greeted or quiet_s > self.lost_after_s / 2
-        text = "the connection to it ended" if agent.greeted else "no connection to it came about"
+        remote = agent.carrier.remote
+        text = "the connection to it ended" if remote else "its stream ended"
+        if not agent.greeted:  # by a moment's trouble, perhaps: its node is tried once more before it is suspect
+            said = agent.carrier.said()
+            text += " before its first word" + (f": {said} (see {self.log})" if said else "")
+        dead = remote and agent.greeted and time.monotonic() - agent.heard > self.lost_after_s / 2
         self.lose(agent, "silent" if dead else "ended", text)
 
     def taken(self, carrier: Carrier, message: dict[str, Any]) -> Iterator[News]:
@@ -294,3 +304,12 @@ class Pool:
         self.send(
             {"kind": "ping", "to": [each.id for each in self.agents.values() if now - each.heard < heard_s or not each.greeted]}
         )
+
+
+def last_line(log: Path, since: int) -> str | None:
+    """What was said last, after that many bytes."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(since, log.stat().st_size - READ_BYTES))
+        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1].strip()[:MOST_SAID] if lines else None
+    return None

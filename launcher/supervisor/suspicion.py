@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from launcher.supervisor.cause import Failure
+from launcher.supervisor.cause import UNSHARED, Failure
 
 QUICK_S = 30.0
 """Ranks that die so soon, before any step, may have died of their node: a black hole takes job after job."""
@@ -17,7 +17,7 @@ class Suspicion:
     what: str
     """In words."""
     weight: float
-    """1 where the node alone can be to blame, 0.5 where it takes two."""
+    """For other runs: 1 where the node alone can be to blame, 0.5 where it takes two, 0 where the run directory lies wrong."""
 
 
 def suspicion(
@@ -35,7 +35,8 @@ def suspicion(
     if nodes < 2 or set(failed_on) - {failure.node} or failure.kind in ("spec", "oom", "nan", "hang"):
         return None
     if failure.kind == "environment":
-        return Suspicion(node=failure.node, what=f"{failure.what()}, and the other nodes are well", weight=1.0)
+        weight = 0.0 if (failure.details or {}).get(UNSHARED) else 1.0
+        return Suspicion(node=failure.node, what=f"{failure.what()}, and the other nodes are well", weight=weight)
     if failure.pulses or age_s > QUICK_S:
         return None
     return Suspicion(node=failure.node, what="its ranks died at once, and the other nodes' did not", weight=0.5)

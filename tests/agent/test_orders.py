@@ -225,7 +225,7 @@ def test_an_unset_reference_is_trouble_that_names_it(job: Job) -> None:
 def test_a_run_directory_that_is_not_seen_is_trouble(job: Job, tmp_path) -> None:
     supervisor = job()
     supervisor.send("warm", run_dir=str(tmp_path / "elsewhere"), node=0)
-    assert "every node must see the run directory" in supervisor.hear("trouble")[0]["message"]
+    assert "every node must see the run directory" in supervisor.hear("trouble", what="unshared")[0]["message"]
 
 
 @pytest.mark.parametrize("body", ["raise ValueError('no')", "import nothing_like_it", "import sys; sys.exit(3)"])

@@ -35,11 +35,11 @@ LOST_AFTER_S = 8.0
 def simulated(count: int, carriers: int) -> ModuleType:
     backend = ModuleType("simulated")
 
-    def start_agents(_plan: Plan, nodes: Sequence[Node]) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
+    def start_agents(_plan: Plan, nodes: Sequence[Node], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
         for part in range(carriers):
             some = nodes[part * len(nodes) // carriers : (part + 1) * len(nodes) // carriers]
             ends = (some[0].index, some[-1].index + 1, count // 2, SETTLE_S, SETTLE_S)
-            yield start_carrier([sys.executable, "-S", str(AGENTS), *map(str, ends)]), some
+            yield start_carrier([sys.executable, "-S", str(AGENTS), *map(str, ends)], log), some
 
     backend.start_agents = start_agents  # type: ignore[attr-defined]
     return backend

@@ -36,9 +36,9 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
 
         backend = ModuleType("scripted")
 
-        def start_agents(_plan: Any, nodes: Any) -> Any:
+        def start_agents(_plan: Any, nodes: Any, log: Path) -> Any:
             for node in nodes:
-                yield start_carrier([sys.executable, "-S", str(AGENT), str(node.index), str(script)]), (node,)
+                yield start_carrier([sys.executable, "-S", str(AGENT), str(node.index), str(script)], log), (node,)
 
         backend.start_agents = start_agents  # type: ignore[attr-defined]
         monkeypatch.setitem(backends.BACKENDS, "local", backend)

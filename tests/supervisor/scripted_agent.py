@@ -1,6 +1,7 @@
 """An agent that behaves: it speaks the protocol over its streams, and its ranks end as a scenario says.
 
 The scenario (a JSON file) maps an attempt to what happens in it: {"1": {"exits": [[0.05, RANK, CODE]], "die": 0.1, "mute": 0.1}}.
+The node `stillborn` ends before its first word, the first time.
 `unkillable` nodes do not end their ranks; with "deaf" they do not hear a stop, with "slow" they take so many seconds over it.
 Ranks without an exit in the scenario run until they are told to stop (then they end with `saved`, 75) or are killed.
 """
@@ -85,6 +86,9 @@ class Scripted:
 
 def main() -> None:
     agent = Scripted(int(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()))
+    if agent.number == agent.scenario.get("stillborn") and not (born := Path(sys.argv[2]).with_name("born")).exists():
+        born.touch()
+        sys.exit("no module named launcher")
     agent.say(kind="hello", host="here", pid=os.getpid(), cpus=1)
     pending = b""
     while True:

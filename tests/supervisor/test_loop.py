@@ -51,6 +51,19 @@ def test_all_ranks_end_well(scripted: Scripted) -> None:
     assert not run.failure.exists()
 
 
+def test_an_agent_that_ends_before_its_first_word_is_tried_again_and_its_last_words_are_kept(
+    scripted: Scripted, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = scripted({"stillborn": 1, "2": DONE})
+    assert supervise(run).state == "done"
+    failure = next(entry for entry in json_lines(run.events) if entry["event"] == "failure")
+    assert (failure["kind"], failure["node"]) == ("agent", 1)
+    assert f"before its first word: no module named launcher (see {run.agents_log})" in failure["reason"]
+    assert "with a new agent on node 1" in failure["reason"]
+    assert run.agents_log.read_text() == "no module named launcher\n"
+    assert "".join(capfd.readouterr()) == ""
+
+
 def test_a_lock_that_was_deleted_is_made_anew(scripted: Scripted) -> None:
     run = scripted({"1": {"exits": [[2.0, 0, 0], [2.0, 1, 0]]}})
     refused: list[bool] = []
@@ -125,7 +138,7 @@ def test_restarts_are_limited(scripted: Scripted) -> None:
     assert (outcome.state, outcome.exit_code) == ("failed", 1)
     assert "all 2 restarts since the last progress are used up" in (outcome.reason or "")
     assert summarize(run).attempts == 3
-    assert sorted(path.name for path in run.logs.iterdir()) == ["attempt-1", "attempt-2", "attempt-3"]
+    assert sorted(path.name for path in run.logs.glob("attempt-*")) == ["attempt-1", "attempt-2", "attempt-3"]
     assert read_json(run.attempt(2) / "failure.json")["attempt"] == 2
 
 

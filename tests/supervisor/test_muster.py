@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from launcher.plan import Node
-from launcher.supervisor.cause import Failure
+from launcher.supervisor.cause import UNSHARED, Failure
 from launcher.supervisor.muster import muster
 from launcher.supervisor.suspicion import suspicion
 
@@ -52,6 +52,7 @@ EXIT = failure("exit", rank=1, exit_code=9)
         (failure("error", rank=1, pulses=3), {}, None),
         (failure("signal", rank=1, signal="SIGKILL"), {}, 0.5),
         (failure("environment"), {"failed_on": set()}, 1.0),
+        (failure("environment", details={UNSHARED: True}), {"failed_on": set()}, 0.0),
         (failure("environment"), {"failed_on": {0, 1}}, None),
         (failure("agent"), {"silent": True}, 1.0),
         (failure("agent"), {}, None),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -15,6 +17,7 @@ from launcher.plan import Cluster, Machine, make_plan
 from launcher.supervisor.pool import Pool
 from tests.supervisor.conftest import job
 
+HELLO = """print('{"kind": "hello", "agent": 0}', flush=True)\n"""
 ANSWERS = """
 import json, sys
 print('{"kind": "hello", "agent": 0}', flush=True)
@@ -34,13 +37,13 @@ time.sleep(100)
 
 
 @contextmanager
-def pool_of(script: str, backend: str, lost_after_s: float) -> Iterator[Pool]:
+def pool_of(script: str, backend: str, lost_after_s: float, log: Path = Path(os.devnull)) -> Iterator[Pool]:
     """One agent, which behaves as the script says."""
     carried = ModuleType("carried")
-    carried.start_agents = lambda _plan, nodes: [(start_carrier([sys.executable, "-S", "-c", script]), nodes)]  # type: ignore[attr-defined]
+    carried.start_agents = lambda _plan, nodes, log: [(start_carrier([sys.executable, "-S", "-c", script], log), nodes)]  # type: ignore[attr-defined]
     machines = (Machine(host="host0", address="127.0.0.1", cpus=(0,)),)
     plan = make_plan(job(resources={"nodes": 1}), Cluster(backend=backend, machines=machines, python=sys.executable))
-    with Pool(carried, lost_after_s=lost_after_s) as pool:  # type: ignore[arg-type]
+    with Pool(carried, log=log, lost_after_s=lost_after_s) as pool:  # type: ignore[arg-type]
         pool.start(plan, plan.nodes)
         yield pool
 
@@ -78,6 +81,18 @@ def test_an_agent_beyond_reach_is_waited_for_unless_it_is_known_to_be_gone(
         (agent,) = pool.agents.values()
         assert heard(pool, "lost") == "lost"
         assert (time.monotonic() >= agent.heard + lost_after_s) is waited
+
+
+@pytest.mark.parametrize("backend", ["hosts", "slurm"])
+@pytest.mark.parametrize(("script", "why"), [("", "ended"), (f"{HELLO}import time; time.sleep(1.2)", "silent")])
+def test_a_connection_that_never_came_about_is_no_silence_of_its_node(backend: str, script: str, why: str) -> None:
+    with pool_of(script, backend, 1.5) as pool:
+        until = time.monotonic() + 30
+        lost = None
+        while lost is None and time.monotonic() < until:
+            lost = next((news.message for news in pool.poll(0.02) if news.kind == "lost"), None)
+        assert lost is not None
+        assert lost["why"] == why
 
 
 def test_an_agent_whose_ranks_did_not_end_is_waited_for() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from launcher.backends.carrier import start_carrier
 from launcher.plan import Node, Plan
@@ -15,10 +16,10 @@ def shell(node: Node, job: str | None, command: Sequence[str], *, terminal: bool
     return ("srun", f"--jobid={job}", *beside, f"--nodelist={node.host}", *(("--pty",) if terminal else ()), *command)
 
 
-def start_agents(plan: Plan, nodes: Sequence[Node]) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
+def start_agents(plan: Plan, nodes: Sequence[Node], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
     """Tasks are numbered in the order of the allocation's nodes, which is the plan's. Raises BackendError."""
     ordered = sorted(nodes, key=lambda node: node.index)
     *agent, _ = ordered[0].argv  # ... --id N
     ids = ",".join(str(node.index) for node in ordered)
     where = [f"--nodes={len(ordered)}", f"--ntasks={len(ordered)}", f"--nodelist={','.join(node.host for node in ordered)}"]
-    yield start_carrier([*plan.carrier, *where, *agent, ids]), tuple(ordered)
+    yield start_carrier([*plan.carrier, *where, *agent, ids], log), tuple(ordered)
