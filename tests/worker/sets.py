@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
+from launcher.spec.target import Target
+from launcher.worker.targets import built
+
 
 def classes(*, samples: int, features: int = 6, ignored: bool = False) -> TensorDataset:
     """5 classes; every third target ignored where asked."""
@@ -22,6 +25,12 @@ def classes(*, samples: int, features: int = 6, ignored: bool = False) -> Tensor
     if ignored:
         targets[::3] = -100
     return TensorDataset(torch.randn(samples, features, generator=generator), targets)
+
+
+def rare(*, samples: int, features: int = 6) -> TensorDataset:
+    """Every fifth sample is of class 1, the others of class 0."""
+    inputs = torch.randn(samples, features, generator=torch.Generator().manual_seed(samples))
+    return TensorDataset(inputs, (torch.arange(samples) % 5 == 0).long())
 
 
 def numbers(*, samples: int, features: int = 6) -> TensorDataset:
@@ -44,6 +53,17 @@ class AnyInput(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.linear(inputs.float().flatten(1).mean(1, keepdim=True))  # type: ignore[no-any-return]
+
+
+class Rows(nn.Module):
+    """Images (N, 1, H, W) read row by row by a recurrent network of the catalogue."""
+
+    def __init__(self, *, of: dict[str, Any]) -> None:
+        super().__init__()
+        self.network = built("model", Target.model_validate(of), "train.model")
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images[:, 0])  # type: ignore[no-any-return]
 
 
 class Ending(nn.Sequential):

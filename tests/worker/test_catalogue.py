@@ -29,6 +29,7 @@ from launcher.worker.build import Training, build
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import evaluate
 from launcher.worker.job import read_job
+from launcher.worker.models.sequential import layer as make_layer
 from launcher.worker.state import TrainState
 from launcher.worker.step import take_step
 from launcher.worker.targets import built
@@ -40,6 +41,7 @@ Given = dict[str, Any]
 
 CLASSES = {"target": "tests.worker.sets:classes", "samples": 8}
 NUMBERS = {"target": "tests.worker.sets:numbers", "samples": 8}
+RARE = {"target": "tests.worker.sets:rare", "samples": 80}
 IMAGES = {"target": "fake_data", "samples": 8, "shape": [3, 8, 8], "num_classes": 5}
 MLP = {"target": "mlp", "in_features": 6, "hidden": [4], "out_features": 5}
 CNN = {"target": "cnn", "in_channels": 3, "channels": [4], "num_classes": 5}
@@ -84,15 +86,22 @@ WITHOUT_FILES = {entry.name for entry in CATALOGUE.values() if entry.builds.ends
 """Data sets that would have to be downloaded: built, they say so."""
 
 
+LAYER_ARGUMENTS: dict[str, Given] = {
+    "GroupNorm": {"num_channels": 20}, "Unflatten": {"dim": 1, "unflattened_size": [4, 5]}, "Upsample": {"scale_factor": 2.0},
+    "PixelShuffle": {"upscale_factor": 2}, "PixelUnshuffle": {"downscale_factor": 2}, "Softmax": {"dim": 1},
+    "LogSoftmax": {"dim": 1}, **{f"{how}Pad{n}d": {"padding": 2} for how in ("Reflection", "Circular") for n in (1, 2, 3)},
+}  # fmt: skip
 SMALLEST = {names.split()[0] for names, _, _ in FAMILIES}
 
 
 def given(entry: Entry) -> Given:
     example: Any = yaml.safe_load(explain(f"{PLACES[entry.kind]}.{entry.name}").example or "")
     for key in PLACES[entry.kind].split("."):
-        example = example[key]
+        example = example.get(key, example)  # `sequential` is no key, but a target's name
     example = example[0] if isinstance(example, list) else example
-    return {"target": entry.name, **(example if isinstance(example, dict) else {}), **ARGUMENTS.get(entry.name, {})}
+    own = LAYER_ARGUMENTS if entry.kind == "layer" else ARGUMENTS
+    told = {key: value for key, value in example.items() if value is not None} if isinstance(example, dict) else {}
+    return {"target": entry.name, **told, **own.get(entry.name, {})}
 
 
 def train_of(entry: Entry) -> Given:
@@ -109,6 +118,8 @@ def train_of(entry: Entry) -> Given:
             }
         case "augment":
             return {"model": CNN, "data": {"train": IMAGES, "batch_size": 8, "augment": [target]}, **beside}
+        case "sampling" | "smote":  # which wants some neighbours
+            return {"data": {"train": RARE, "batch_size": 8, entry.kind: target}, **beside}
         case "collate":
             return {"data": JOB["train"]["data"] | {"collate": target}, **beside}
         case "metric":
@@ -169,6 +180,15 @@ def is_torchvisions(entry: Entry) -> bool:
     return "torchvision.models" in entry.needs
 
 
+def through_layer(entry: Entry) -> None:
+    """A layer of torch.nn by itself, forward and backward."""
+    layer = make_layer(Target.model_validate(given(entry)), "train.model.layers[0]")
+    dimensions = int(entry.name[-2]) if entry.name.endswith(("1d", "2d", "3d")) else 2 if entry.name.startswith("Pixel") else 1
+    inputs = torch.randn(2, 20, *[10] * dimensions, requires_grad=True)
+    output = layer(torch.arange(8).view(2, 4) if entry.name == "Embedding" else inputs)
+    output.sum().backward()
+
+
 def refused(run: RunDir) -> None:
     with pytest.raises(WorkerError, match="data/pictures"), joined(read_job(run)) as world:
         build(run, read_job(run), world)
@@ -176,6 +196,8 @@ def refused(run: RunDir) -> None:
 
 def stepping(entry: Entry, folder: Path) -> Callable[[], None]:
     """What is done with an entry. Raises SpecError where its job does not load."""
+    if entry.kind == "layer":
+        return partial(through_layer, entry)
     if is_torchvisions(entry):
         return partial(on_meta if entry.name in SMALLEST else get_model_builder, entry.name)
     run = RunDir(folder / label(entry))
