@@ -18,6 +18,13 @@ def switch(value: Any) -> Any:
 DataTarget = Annotated[Target, Of("data")]
 
 
+class AugmentTarget(Target):
+    classes: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    """Only samples of these classes."""
+    minority: bool = False
+    """Only samples of classes that are rarer than the average class."""
+
+
 class Data(Agreeing):
     """What is learned from, and in which portions."""
 
@@ -43,7 +50,7 @@ class Data(Agreeing):
     """Batches that each loader process keeps ready."""
     collate: Annotated[Target, Of("collate")] | None = None
     """Makes a batch of a list of items; torch's default otherwise."""
-    augment: list[Annotated[Target, Of("augment")]] = []
+    augment: list[Annotated[AugmentTarget, Of("augment", beside=AugmentTarget)]] = []
     """Applied to training inputs, in order; randomness is a function of (seed, epoch, sample)."""
     sampling: Annotated[Target, Of("sampling")] | None = None
     """Which samples an epoch draws, a function of (seed, epoch); each sample once without it."""
@@ -52,5 +59,8 @@ class Data(Agreeing):
 
     @staticmethod
     def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        for number, each in enumerate(items if isinstance(items := given.get("augment"), list) else []):
+            if isinstance(each, Mapping) and each.get("minority") is True and each.get("classes") is not None:
+                yield wrong("give one of classes and minority", "augment", number)
         if given.get("shuffle") is False and given.get("sampling") is not None:
             yield wrong("sampling draws in an order of its own: leave shuffle out", "shuffle")

@@ -43,6 +43,8 @@ CLASSES = {"target": "tests.worker.sets:classes", "samples": 8}
 NUMBERS = {"target": "tests.worker.sets:numbers", "samples": 8}
 RARE = {"target": "tests.worker.sets:rare", "samples": 80}
 IMAGES = {"target": "fake_data", "samples": 8, "shape": [3, 8, 8], "num_classes": 5}
+PICTURES = {"target": "tests.worker.sets:pictures", "samples": 8, "classes": 5, "side": 32}
+"""Pixels from 0 to 1, as colours want them."""
 MLP = {"target": "mlp", "in_features": 6, "hidden": [4], "out_features": 5}
 CNN = {"target": "cnn", "in_channels": 3, "channels": [4], "num_classes": 5}
 STEPS = 3
@@ -117,7 +119,7 @@ def train_of(entry: Entry) -> Given:
                 **beside,
             }
         case "augment":
-            return {"model": CNN, "data": {"train": IMAGES, "batch_size": 8, "augment": [target]}, **beside}
+            return {"model": CNN, "data": {"train": PICTURES, "batch_size": 8, "augment": [target]}, **beside}
         case "sampling" | "smote":  # which wants some neighbours
             return {"data": {"train": RARE, "batch_size": 8, entry.kind: target}, **beside}
         case "collate":

@@ -32,6 +32,7 @@ DATA: dict[str, dict[str, Any]] = {
     "undersample": {"sampling": "undersample", "drop_last": True},
     "own": {"sampling": "sets:every_other"},
     "smote": {"smote": True},
+    "augmented": {"sampling": "oversample", "augment": [{"target": "noise", "minority": True}, {"target": "mixup", "p": 0.5}]},
 }
 
 

@@ -39,7 +39,7 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
                  "augment": [{"target": "random_crop", "size": 8, "padding": 2}]},
     }),
     "imbalanced": (2, {"data": {"train": {"target": "sets:imbalanced_digits", "rare": 20}, "batch_size": 80, "smote": True,
-                                "sampling": "weighted"}}),
+                                "sampling": "weighted", "augment": ["noise", "mixup"]}}),
     "channels last, blocks computed anew": (2, {
         "model": CNN, "channels_last": True, "activation_checkpointing": True,
         "data": {"train": {"target": "digits"}, "batch_size": 300},

@@ -35,6 +35,4 @@ SMOTE = (
     Entry("smote", "borderline_smote", "imblearn.over_sampling:BorderlineSMOTE",
           "the same, from samples near other classes (Han et al. 2005)", {**NEIGHBOURS, "m_neighbors": (Count, 10)},
           needs=IMBLEARN),
-    Entry("smote", "adasyn", "imblearn.over_sampling:ADASYN",
-          "the same, more where neighbours are of other classes (He et al. 2008)", {"n_neighbors": (Count, 5)}, needs=IMBLEARN),
 )  # fmt: skip

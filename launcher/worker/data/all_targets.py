@@ -27,7 +27,9 @@ def all_targets(fetch: Fetch, world: World) -> Tensor:
         raise WorkerError(
             f"train.loss: auto weighs by all targets, and {fetch.place} is a stream. Write the weights as a list", kind="spec"
         )
-    own = [torch.as_tensor(target_of(fetch.item(0, sample))) for sample in range(world.rank, len(dataset), world.world_size)]
+    own = [
+        torch.as_tensor(target_of(fetch.item(0, sample, upto=0))) for sample in range(world.rank, len(dataset), world.world_size)
+    ]
     by_rank = world.gather(own)
     return torch.stack(list(chain.from_iterable(zip(*padded(by_rank), strict=True)))[: len(dataset)])
 

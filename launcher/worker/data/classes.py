@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Subset
 
-from launcher.worker.data.fetch import in_memory
+from launcher.worker.data.fetch import in_memory, numbered
 from launcher.worker.errors import WorkerError
 from launcher.worker.losses import target_of
 
@@ -29,7 +29,7 @@ def classes_of(dataset: Any, field: str) -> Classes:
     """
     targets = kept(dataset)
     if targets is None:
-        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        if not numbered(dataset):
             raise WorkerError(f"{field}: its samples have no numbers, so that their classes cannot be counted", kind="spec")
         if len(dataset) > MANY:
             print(f"{field}: reading {len(dataset):,} samples once for their classes", file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import TensorDataset
 
 from launcher.worker.data.arrays import dataset
-from launcher.worker.data.fetch import INPUT_KEYS
+from launcher.worker.data.augment import INPUT_KEYS
 from launcher.worker.losses import TARGET_KEYS
 
 Row = tuple[int, list[str]]

@@ -64,7 +64,8 @@ class MapLoader:
             epoch, batch = epoch if self.repeats else epoch + 1, 0
 
     def filled(self, portion: Portion) -> Portion:
-        return replace(portion, micro=[self.fetch(portion.epoch, ids) for ids in portion.ids])
+        parts = zip(portion.ids, portion.starts, strict=True)
+        return replace(portion, micro=[self.fetch(portion.epoch, ids, start) for ids, start in parts])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +135,7 @@ class StreamLoader:
                 return
             except Exception as error:
                 raise raised(error, f"sample {position} of {self.fetch.place} (rank {self.fetch.rank})") from error
-            yield self.fetch.augmented(item)
+            yield self.fetch.augmented(item, epoch)
 
     def portion(self, epoch: int, batch: int, items: list[Any], *, last: bool) -> Portion:
         spans = self.cut.pieces(len(items))

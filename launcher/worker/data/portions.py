@@ -51,6 +51,8 @@ class Portion:
     """Of its epoch."""
     ids: list[Indices] = field(default_factory=list)
     """Of this rank's samples, for each micro-step; positions in the stream for iterable data."""
+    starts: list[int] = field(default_factory=list)
+    """Position in the epoch of the first of each micro-step's samples."""
     micro: list[Any] = field(default_factory=list)
     """Batches for each micro-step."""
 
@@ -78,8 +80,10 @@ class Epochs:
     def portion(self, epoch: int, batch: int) -> Portion:
         start = batch * self.cut.batch_size
         samples = min(self.cut.batch_size, self.order.n - start)
+        pieces = self.cut.pieces(samples)
         ids = [
             self.order.samples(epoch, start + first, start + stop) if stop > first else np.empty(0, np.int64)
-            for first, stop in self.cut.pieces(samples)
+            for first, stop in pieces
         ]
-        return Portion(epoch=epoch, batch=batch, samples=samples, last=batch + 1 == self.steps, ids=ids)
+        starts = [start + first for first, _ in pieces]
+        return Portion(epoch=epoch, batch=batch, samples=samples, last=batch + 1 == self.steps, ids=ids, starts=starts)

@@ -11,7 +11,8 @@ from launcher.rundir import RunDir, read_json
 from launcher.spec.data import Data
 from launcher.spec.target import Target
 from launcher.spec.train import Train
-from launcher.worker.data.fetch import Fetch, Transform
+from launcher.worker.data.augment import make_augment
+from launcher.worker.data.fetch import Fetch, numbered
 from launcher.worker.data.loader import Loader, MapLoader, Reading, StreamLoader
 from launcher.worker.data.order import Blockwise, Order
 from launcher.worker.data.portions import Cut, Epochs
@@ -62,16 +63,18 @@ def make_loader(dataset: Any, split: str, spec: Train, seed: int, run: RunDir, w
     reading = Reading(num_workers=data.num_workers, prefetch=data.prefetch, pin_memory=pinned)
     cut = Cut(batch_size=data.batch_size, micro_batch_size=micro_batch_size(spec, run, world), rank=world.rank,
               world_size=world.world_size)  # fmt: skip
-    augment = make_augment(data.augment) if training else []
-    fetch = Fetch(dataset, seed, world.rank, f"train.data.{split}", augment, make_collate(data.collate))
+    steps = make_augment(data.augment, dataset) if training else []
+    fetch = Fetch(dataset, seed, world.rank, f"train.data.{split}", steps, make_collate(data.collate))
     drop_last, limit = training and data.drop_last, spec.limit_batches
-    if not hasattr(dataset, "__len__") or isinstance(dataset, IterableDataset):
+    if not numbered(dataset):
         if training:
             refuse_sampling(data)
         return StreamLoader(fetch=fetch, cut=cut, drop_last=drop_last, limit_batches=limit, reading=reading, repeats=not training)
     order: Blockwise = Order(len(dataset), seed, shuffle=training and data.shuffle)
     if training and data.sampling is not None:
         order = make_sampling(data.sampling, dataset, seed)
+        fetch.by_position = True
+    fetch.order = order
     epochs = Epochs(order=order, cut=cut, drop_last=drop_last, limit_batches=limit)
     if epochs.steps == 0:
         raise WorkerError(
@@ -97,10 +100,6 @@ def micro_batch_size(spec: Train, run: RunDir, world: World) -> int:
         return min(spec.data.micro_batch_size, share)
     found_out = read_json(run.micro_batch) or {}
     return min(share, int(found_out.get("micro_batch_size", share)))
-
-
-def make_augment(targets: list[Target]) -> list[Transform]:
-    return [constructed_or_bound("augment", target, f"train.data.augment[{number}]") for number, target in enumerate(targets)]
 
 
 def make_collate(target: Target | None) -> Callable[[list[Any]], Any]:
