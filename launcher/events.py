@@ -25,6 +25,7 @@ AFTER: dict[str, State] = {
     "queued": "queued",
     "supervising": "starting",
     "attempt": "starting",
+    "searching": "running",
     "running": "running",
     "failure": "restarting",
     "stopping": "stopping",

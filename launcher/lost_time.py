@@ -58,7 +58,7 @@ def where_it_went(entries: Sequence[dict[str, Any]], now: datetime | None, stall
     whose newest work is not lost yet.
     """
     happened = [entry for entry in entries if entry["event"] != "prepared"]
-    if not happened:
+    if not happened or any(entry["event"] == "searching" for entry in happened):  # a sweep trains nothing: its trials do
         return None
     spent = dict.fromkeys((*WENT_TO, KEPT), 0.0)
     for went_to, seconds in stretches([*happened, {"event": "now", "time": now.isoformat()}] if now else happened):

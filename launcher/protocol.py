@@ -36,7 +36,9 @@ class Warm(TypedDict):
     kind: Literal["warm"]
     to: list[int]
     run_dir: str
-    """Which of plan.json's nodes an agent is, its own number says."""
+    """Which of plan.json's nodes an agent is, its own number says, less `first`."""
+    first: NotRequired[int]
+    """Number of the agent that is the plan's node 0: of several trainings, each has a part of the agents."""
     silence_s: NotRequired[float]
     """An agent that hears nothing for so long ends its ranks and itself: three quarters of retry.lost_after."""
     mark: NotRequired[str]
@@ -70,6 +72,7 @@ class Attempted(TypedDict):
 
     kind: Literal["start"]
     run_dir: str
+    first: NotRequired[int]
     attempt: int
     nodes: int
     local_world_size: int

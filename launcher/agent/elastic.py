@@ -66,7 +66,8 @@ def program(share: Share, rank: int, local_rank: int, attempt: int) -> Program:
     return Program(
         kind=share.kind, target=share.target, argv=tuple(share.argv), cwd=share.cwd, log=str(run.rank_log(attempt, rank)),
         error=str(run.rank_error(attempt, rank)), cpus=share.binding[local_rank] if share.binding else None,
-        environment={**share.environment, "LAUNCHER_ATTEMPT": str(attempt), FOLDER: share.channels},
+        environment={**share.environment, "LAUNCHER_RUN_DIR": share.run_dir, "LAUNCHER_ATTEMPT": str(attempt),
+                     FOLDER: share.channels},
     )  # fmt: skip
 
 

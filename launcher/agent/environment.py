@@ -67,7 +67,7 @@ def read_work(run_dir: str, node: int, own: Mapping[str, str], *, mark: str | No
     return Work(
         run=run, node=node, kind=entry["kind"], target=run.fill(entry["target"]), argv=tuple(map(run.fill, entry["argv"])),
         cwd=run.fill(entry["cwd"]), preload=tuple(preload), stop_grace_s=entry["stop_grace_s"], engine=entry["engine"],
-        max_restarts=entry["max_restarts"], environment=node_environment(run, plan, share, own, handed or {}),
+        max_restarts=entry["max_restarts"], environment=node_environment(plan, share, own, handed or {}),
         cpus=tuple(share["cpus"]) if share["cpus"] else None, bind=plan.get("bind", False),
         binding=tuple(map(tuple, share["binding"])) if share.get("binding") else None,
         cuda=plan.get("world", {}).get("device") == "cuda",
@@ -91,11 +91,11 @@ def unshared(run: RunDir) -> str:
 
 
 def node_environment(
-    run: RunDir, plan: Mapping[str, Any], share: Mapping[str, Any], own: Mapping[str, str], handed: Mapping[str, str]
+    plan: Mapping[str, Any], share: Mapping[str, Any], own: Mapping[str, str], handed: Mapping[str, str]
 ) -> dict[str, str]:
     known = {**handed, **own}
     given = {name: filled(name, value, known) for name, value in {**plan["env"], **share["env"]}.items()}
-    return {**DEFAULTS, **own, **given, "LAUNCHER_RUN_DIR": str(run.path)}
+    return {**DEFAULTS, **own, **given}
 
 
 def flight_recorder(attempt: Path, channels: Path, known: Mapping[str, str]) -> dict[str, str]:
@@ -129,6 +129,7 @@ def rank_environment(start: OwnStart, local_rank: int, channels: Path) -> dict[s
         "TORCHELASTIC_RUN_ID": RunDir(start["run_dir"]).id,
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_ERROR_FILE": str(channels / f"error-{local_rank}.json"),
+        "LAUNCHER_RUN_DIR": start["run_dir"],  # not of the fork server, which may serve the next trial of a sweep
         "LAUNCHER_ATTEMPT": str(start["attempt"]),
         FOLDER: str(channels),
     }

@@ -135,7 +135,7 @@ class Agent:
                 case "environment":
                     self.take(order["name"], base64.b64decode(order["part"]), first=order["first"])
                 case "warm":
-                    self.prepare(order["run_dir"], order.get("mark"))
+                    self.prepare(order["run_dir"], order.get("first", 0), order.get("mark"))
                     self.tell_facts(with_code=order.get("code", False))
                 case "store":
                     self.open_store(order["attempt"], order["host"])
@@ -156,9 +156,10 @@ class Agent:
     def take(self, name: str, part: bytes, *, first: bool) -> None:
         self.handed[name] = part if first else self.handed.get(name, b"") + part
 
-    def prepare(self, run_dir: str, mark: str | None = None) -> None:
+    def prepare(self, run_dir: str, first: int, mark: str | None = None) -> None:
+        """`first`: number of the agent that is the plan's node 0."""
         handed = {name: os.fsdecode(value) for name, value in self.handed.items()}
-        self.work = read_work(run_dir, self.number, self.own, mark=mark, handed=handed)
+        self.work = read_work(run_dir, self.number - first, self.own, mark=mark, handed=handed)
         bind(self.work.cpus or self.cpus)
         self.server.warm(self.work.environment, self.work.preload)
 
@@ -190,7 +191,7 @@ class Agent:
             return
         self.last = run_dir, attempt
         if self.work is None or self.work.run.path != Path(run_dir):
-            self.prepare(run_dir)
+            self.prepare(run_dir, start.get("first", 0))
         else:
             self.server.warm(self.work.environment, self.work.preload)
         self.ordered = start

@@ -47,7 +47,7 @@ def kept(share: float, lost: Mapping[str, float] | None) -> str:
 def headline(run: RunDir, summary: Summary) -> str:
     took = f" after {duration(seconds)}" if (seconds := elapsed_s(summary)) is not None else ""
     reason = (summary.reason or "").removeprefix(f"{summary.state}: ")
-    told = f": {reason}" if reason and summary.state != "failed" else ""
+    told = f": {reason}" if reason and (summary.state != "failed" or not run.failure.exists()) else ""
     return f"{name_of(run)} {summary.state}{took}{told}"
 
 
@@ -59,6 +59,11 @@ def elapsed_s(summary: Summary) -> float | None:
 
 def facts(run: RunDir, summary: Summary) -> Iterator[tuple[str, str]]:
     job = job_of(run)
+    if job is not None and job.sweep is not None:
+        from launcher.cli import show_sweep
+
+        yield from show_sweep.facts(run, summary, job)
+        return
     rows = [row for row in json_lines(run.metrics) if isinstance(row, dict)]
     if rows:
         yield from metrics(rows, job)

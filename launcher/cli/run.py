@@ -48,6 +48,13 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     other = find_run(after, runs_folder(runs)) if after else None
     plan = plan_for(job)
     options.parse_ranks(ranks, plan.world.world_size)
+    if job.sweep is not None:
+        refuse_queue(plan.backend)
+    if dry_run and job.sweep is not None:
+        from launcher.cli import show_sweep
+
+        show_sweep.show(plan, job, as_json=as_json)
+        return 0
     if dry_run:
         show_plan.show(plan, job, runs_folder(runs), as_json=as_json)
         return 0
@@ -71,3 +78,12 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
         else:
             return starting.foreground(run, settle(job, plan), plan, ranks=ranks, as_json=as_json)
     return starting.queued(run, job, plan, number, follow=follow, ranks=ranks, as_json=as_json)
+
+
+def refuse_queue(backend: str) -> None:
+    """Raises UsageError."""
+    if backend == "slurm":
+        raise UsageError(
+            "sweep: on Slurm a sweep is not run yet. --backend local runs its trials on this machine (inside an allocation: on "
+            "its first node), --backend hosts over ssh"
+        )

@@ -15,17 +15,17 @@ from launcher.spec import Job
 def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json: bool) -> int:
     """Supervises a run that the caller holds until it ends. Returns the exit code. Raises BackendError."""
     from launcher.cli.ending import report
-    from launcher.cli.screen import Screen
+    from launcher.cli.leading import lead, screen_of
     from launcher.cli.show_plan import notes, world
     from launcher.runs import status
-    from launcher.supervisor import supervise
 
     out = sys.stderr if as_json else sys.stdout
-    with closing(Screen(run, parse_ranks(ranks, plan.world.world_size), out)) as screen:
-        screen.note(f"{run.id}: {world(plan)}. Ctrl-C {'saves and stops' if job.train else 'stops it'}")
+    with closing(screen_of(run, job, parse_ranks(ranks, plan.world.world_size), out)) as screen:
+        what = "a sweep" if job.sweep else world(plan)
+        screen.note(f"{run.id}: {what}. Ctrl-C {'saves and stops' if job.train else 'stops it'}")
         for note in notes(job, plan):
             screen.note(note)
-        outcome = supervise(run, screen=screen, holding=True)
+        outcome = lead(run, job, screen)
         screen()
     say(report(run, seen=screen.seen) + "\n", sys.stderr if outcome.state == "failed" else out)
     if as_json:

@@ -21,11 +21,11 @@ def command(run_dir: Path, lock: int | None) -> int:
     from launcher.backends.slurm import is_batch_script
     from launcher.backends.slurm.successor import FOLLOWS
     from launcher.cli.ending import report
-    from launcher.cli.screen import Screen
+    from launcher.cli.leading import lead, screen_of
     from launcher.cli.terminal import is_terminal, say
+    from launcher.load import load_job
     from launcher.rundir import RunDir
     from launcher.runs import is_run
-    from launcher.supervisor import supervise
     from launcher.supervisor.arrival import held
 
     if not is_run(run_dir):
@@ -33,9 +33,10 @@ def command(run_dir: Path, lock: int | None) -> int:
     run = RunDir(run_dir)
     ranks = (0,) if is_terminal(sys.stdout) else ()
     patience_s = BATCH_WAITS_S if FOLLOWS in os.environ or is_batch_script() else 0.25
+    job = load_job(run.job)
     holding = held(run, follows=os.environ.get(FOLLOWS), inherited=lock, patience_s=patience_s)
-    with holding, closing(Screen(run, ranks, sys.stdout)) as screen:
-        outcome = supervise(run, screen=screen, holding=True)
+    with holding, closing(screen_of(run, job, ranks, sys.stdout)) as screen:
+        outcome = lead(run, job, screen)
         screen()
     say(report(run) + "\n", sys.stdout)
     return outcome.exit_code

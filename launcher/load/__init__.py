@@ -71,7 +71,12 @@ def resolved(source: Source, overrides: Sequence[str], flags: Mapping[str, objec
     tree = tree if over is None else merge(tree, over)
     tree = over_profile(tree, chain.problems)
     defaults = {"name": name_of(source.name), "workdir": ""}
-    job, problems = validated(tree, defaults, folder=Path.cwd() / (workdir or ""))
+    folder = Path.cwd() / (workdir or "")
+    job, problems = validated(tree, defaults, folder=folder)
+    if tree.child("sweep") is not None:
+        from launcher.load.candidates import candidate_problems
+
+        problems += candidate_problems(tree, defaults, folder=folder)
     if chain.problems or problems or job is None:
         raise SpecError(sorted([*chain.problems, *problems], key=reading_order))
     return job, tree

@@ -16,6 +16,7 @@ from launcher.spec.monitor import logged_keys, monitored, part
 from launcher.spec.resources import Resources
 from launcher.spec.retry import Retry
 from launcher.spec.run import Run
+from launcher.spec.sweep import Sweep
 from launcher.spec.train import Train
 
 
@@ -60,6 +61,8 @@ class Job(Agreeing):
     """What is written about it."""
     retry: Annotated[Retry, SECTION] = Field(default={}, validate_default=True)
     """What happens after a failure."""
+    sweep: Sweep | None = None
+    """Many trainings instead of one, with other values of some fields; the best of them is kept."""
 
     @staticmethod
     def disagreements(given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -69,13 +72,18 @@ class Job(Agreeing):
             yield wrong(f"give exactly one of train (the built-in worker) and run (a program of your own); found {found}")
         yield from too_many_processes(part(given.get("train"), "parallel"), given.get("resources"))
         best, ends = monitored(given.get("checkpoint"), "keep_best"), monitored(given.get("train"), "early_stopping")
-        keys = logged_keys(given.get("train"))
-        for key, where in ((best, ("checkpoint", "keep_best")), (ends, ("train", "early_stopping"))):
+        sweep = given.get("sweep")
+        wanted = part(sweep, "metric") if isinstance(part(sweep, "metric"), str) else None
+        keys = logged_keys(given.get("train"), folds=part(sweep, "folds") is not None)
+        monitors = ((best, ("checkpoint", "keep_best")), (ends, ("train", "early_stopping")), (wanted, ("sweep", "metric")))
+        for key, where in monitors:
             if key is not None and keys and key not in keys:
                 yield wrong(f"'{key}' is not logged while this job trains; it logs {', '.join(keys)}", *where)
         if best is not None and best != ends and part(part(given.get("train"), "early_stopping"), "restore_best") is True:
             message = f"restore_best takes the best by '{ends}', and checkpoint.keep_best keeps it by '{best}': give one of them"
             yield wrong(message, "train", "early_stopping", "restore_best")
+        if sweep is not None and given.get("run") is not None:
+            yield wrong("a sweep tries values of train:, the built-in worker; a program of your own has none", "sweep")
 
     @property
     def keep_best(self) -> Best | None:

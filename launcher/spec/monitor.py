@@ -12,13 +12,13 @@ def metric_key(target: str) -> str:
     return re.split(r"[.:]", target)[-1]
 
 
-def logged_keys(train: object) -> list[str]:
-    """What can be monitored; empty where that cannot be told."""
+def logged_keys(train: object, *, folds: bool = False) -> list[str]:
+    """What can be monitored; empty where that cannot be told. `folds`: a part of the training set is held out to evaluate on."""
     data, metrics = part(train, "data"), part(train, "metrics") or []
     if train is None or data is None or not isinstance(metrics, list):
         return []
     names = ["loss", *(metric_key(name) for name in map(target_name, metrics) if name)]
-    splits = ["val"] if part(data, "val") is not None else []
+    splits = ["val"] if folds or part(data, "val") is not None else []
     return [f"{split}/{name}" for split in splits for name in names] + ["train/loss", "lr", "grad_norm"]
 
 

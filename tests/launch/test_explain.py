@@ -39,7 +39,8 @@ def test_the_examples_of_built_in_targets_load(train: str) -> None:
 def test_alone_it_is_the_overview() -> None:
     told = explain()
     assert [key.name for key in told.keys] == [
-        "name", "seed", "workdir", "env", "environment", "resources", "run", "train", "checkpoint", "log", "retry", "extends",
+        "name", "seed", "workdir", "env", "environment", "resources", "run", "train", "checkpoint", "log", "retry", "sweep",
+        "extends",
     ]  # fmt: skip
     assert told.keys[0].default == "the file's stem"
 

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from launcher.diagnosis import verdicts_of
+from launcher.events import ledger
 from launcher.load import dump_job, load_job
 from launcher.rundir import RunDir
+from launcher.search.tally import tally
 from launcher.worker.job import read_job
 from launcher.worker.train import train
 from launcher.worker.world import joined
@@ -31,6 +33,7 @@ EXPECTED: dict[str, tuple[str, float, float]] = {
     "digits": ("val/accuracy", 0.95, 1.0),
     "mlp": ("val/loss", 0.50, 0.56),
     "resnet": ("val/accuracy", 0.98, 1.0),
+    "sweep": ("val/loss", 0.50, 0.56),
 }  # fmt: skip
 
 
@@ -78,5 +81,7 @@ def trained(name: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
     environment = {**os.environ, "LAUNCHER_RUNS": str(folder)}
     subprocess.run([LAUNCH, str(JOBS / f"{name}.yaml"), "--set", "resources.device=cpu"], env=environment, check=True)
     (run,) = folder.iterdir()
+    if (run / "best.yaml").exists():
+        run = run / "trials" / str(tally(ledger(RunDir(run)), load_job(run / "job.yaml").sweep).best["trial"])
     rows = (run / "metrics.jsonl").read_text().splitlines()
     return json.loads(rows[-1]), [verdict.name for verdict in verdicts_of(RunDir(run))]

@@ -1,0 +1,68 @@
+"""What a sweep would try, against the job's types before the first trial: every path and value, with its place in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import Problem
+from launcher.load.merge import merge
+from launcher.load.nodes import Node
+from launcher.load.validate import validated
+from launcher.load.wording import spot_at
+
+SWEEP = "sweep"
+MOST = 5_000
+"""Values that are checked one by one."""
+
+
+def candidate_problems(tree: Node, defaults: Mapping[str, Any], *, folder: Path) -> Iterator[Problem]:
+    """Of a job that is right but for its sweep: otherwise every candidate would repeat what is wrong with it."""
+    plain = without_sweep(tree)
+    if validated(plain, dict(defaults), folder=folder)[1]:
+        return
+    seen: set[tuple[str, int | None, int | None, str]] = set()
+    for path, place, value in list(candidates(tree))[:MOST]:
+        _, problems = validated(merge(plain, branch(path, place, value)), dict(defaults), folder=folder)
+        for problem in problems:
+            key = problem.source, problem.line, problem.column, problem.message
+            if key not in seen:
+                seen.add(key)
+                yield problem
+
+
+def without_sweep(tree: Node) -> Node:
+    assert isinstance(tree.value, dict)
+    return Node(tree.place, {key: item for key, item in tree.value.items() if key != SWEEP}, keys=tree.keys)
+
+
+def candidates(tree: Node) -> Iterator[tuple[str, Node, Node]]:
+    """(path, the node that holds its values, a value): each item of a list, both ends of a range."""
+    sweep = tree.child(SWEEP)
+    parameters = sweep.child("parameters") if sweep else None
+    if parameters is None or not isinstance(parameters.value, dict):
+        return
+    for path, given in parameters.value.items():
+        match given.value:
+            case list() as values:
+                yield from ((path, parameters, value) for value in values)
+            case dict() as ends:
+                yield from ((path, parameters, ends[end]) for end in ("min", "max") if end in ends)
+
+
+def branch(path: str, holder: Node, value: Node) -> Node:
+    """The value under its path, as an override would set it; the keys stand where the parameter does."""
+    node, place = value, holder.keys[path]
+    for key in reversed(path.split(".")):
+        node = Node(place, {key: node}, keys={key: place}, indexed=True)
+    return node
+
+
+def takes_fractions(tree: Node, path: str) -> bool | None:
+    """Whether a field takes numbers that are not whole; None where its type is not known."""
+    spot = spot_at(tuple(path.split(".")), tree)
+    if spot is None:
+        return None
+    kinds = [kind for kind, _ in spot.branches]
+    return float in kinds if float in kinds or int in kinds else None

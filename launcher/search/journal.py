@@ -1,0 +1,40 @@
+"""Optuna's journal in the sweep's directory: what was drawn, before it is run, and what came of it.
+
+Each trial is one line of it, whole or not there; other tools of Optuna (its dashboard) read it. Safe on NFS: locked by a file
+that is created exclusively.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from launcher.search.study import STATES, End
+from launcher.spec.sweep import Sweep
+
+NAME = "optuna.journal"
+
+
+class Journal:
+    def __init__(self, folder: Path, sweep: Sweep, distributions: Mapping[str, Any], name: str) -> None:
+        path = str(folder / NAME)
+        storage = JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
+        self.distributions = dict(distributions)
+        self.study = optuna.create_study(storage=storage, study_name=name, direction=sweep.goal, load_if_exists=True)
+        self.drawn: list[dict[str, Any]] = [dict(trial.params) for trial in self.study.trials]
+        """By number of the trial."""
+
+    def keep(self, drawn: Mapping[str, Any]) -> None:
+        running = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING, params=dict(drawn), distributions=self.distributions
+        )
+        self.study.add_trial(running)
+        self.drawn.append(dict(drawn))
+
+    def tell(self, number: int, end: End, value: float | None) -> None:
+        self.study.tell(number, value if end == "done" else None, state=STATES[end], skip_if_finished=True)

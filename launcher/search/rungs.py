@@ -1,0 +1,29 @@
+"""Pruning: what rank 0 wrote at each evaluation is reported once, and the pruner says whether the trial goes on."""
+
+from __future__ import annotations
+
+from launcher.rundir import RunDir
+from launcher.search.study import Study
+from launcher.search.trials import evaluations
+from launcher.spec.sweep import Sweep
+
+
+class Rungs:
+    def __init__(self, study: Study, sweep: Sweep) -> None:
+        self.study, self.sweep = study, sweep
+        self.reported: dict[int, int] = {}
+        """Trial -> the newest step that was reported."""
+        self.given_up: set[int] = set()
+
+    def look(self, trial: int, run: RunDir) -> str | None:
+        """Why the trial is to end now."""
+        if self.sweep.prune.method == "none" or trial in self.given_up:
+            return None
+        for step, value in evaluations(run, self.sweep.metric):
+            if step <= self.reported.get(trial, -1):
+                continue
+            self.reported[trial] = step
+            if self.study.report(trial, step, value):
+                self.given_up.add(trial)
+                return f"{self.sweep.metric} {value:.6g} at step {step} is not among the best ({self.sweep.prune.method})"
+        return None

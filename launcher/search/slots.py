@@ -1,0 +1,99 @@
+"""Shares of the machines for one trial at a time each, and the same shares of the agents, which stay warm from trial to trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from launcher import backends
+from launcher.errors import UsageError
+from launcher.plan import CORES_PER_RANK, Cluster, Node, Plan, make_plan
+from launcher.protocol import ToAgent
+from launcher.spec import Job
+from launcher.supervisor.pool import Agent, News, Pool
+
+
+def parallel(job: Job) -> int:
+    """Trials at a time. Raises UsageError where more are asked for than fit, BackendError."""
+    assert job.sweep is not None
+    whole = backends.of(job).cluster(job)
+    fits = 1
+    if whole.backend == "local":
+        fits = fitting(
+            job, cores=sum(len(each.cpus) for each in whole.machines), gpus=sum(len(each.gpus) for each in whole.machines)
+        )
+    elif "nodes" in job.resources.model_fields_set:
+        everything = job.model_copy(update={"resources": job.resources.model_copy(update={"nodes": 1})})
+        fits = max(1, len(backends.of(everything).cluster(everything).machines) // job.resources.fewest)
+    wanted = job.sweep.parallel
+    if wanted != "auto" and wanted > max(fits, 1):
+        raise UsageError(
+            f"sweep.parallel: {wanted} trials at a time do not fit: there is room for {fits}, each on "
+            f"{job.resources.fewest} node(s). Write parallel: {fits}, or auto"
+        )
+    return fits if wanted == "auto" else wanted
+
+
+def fitting(job: Job, *, cores: int, gpus: int) -> int:
+    """On this machine. What `procs_per_node: auto` would take is divided: the smallest trial has one rank."""
+    wants = job.resources
+    ranks = wants.fewest * (1 if wants.procs_per_node == "auto" else wants.procs_per_node)
+    if gpus and wants.device != "cpu":
+        return gpus // ranks
+    per_rank = (
+        CORES_PER_RANK
+        if wants.procs_per_node == "auto" and wants.threads == "auto"
+        else 1
+        if wants.threads == "auto"
+        else wants.threads
+    )
+    return max(1, cores // (ranks * per_rank))
+
+
+def clusters(job: Job, count: int) -> list[Cluster]:
+    """One for each of `count` trials at a time; their machines' agents are numbered throughout. Raises BackendError."""
+    each = job.resources.fewest
+    wants = job.resources.model_copy(update={"nodes": each * count, "spares": 0})
+    whole = backends.of(job).cluster(job.model_copy(update={"resources": wants}))
+    shared = whole.backend == "local" and (count > 1 or each > 1)
+    return [
+        replace(whole, machines=whole.machines[number * each : (number + 1) * each], rehearsal=shared) for number in range(count)
+    ]
+
+
+class Slot:
+    """One share. To the trial that has it, its agents count from 0."""
+
+    def __init__(self, pool: Pool, first: int, cluster: Cluster) -> None:
+        self.pool, self.first, self.cluster = pool, first, cluster
+        self.size = len(cluster.machines)
+
+    def plan(self, job: Job) -> Plan:
+        return make_plan(job, self.cluster)
+
+    @property
+    def agents(self) -> dict[int, Agent]:
+        ours = range(self.first, self.first + self.size)
+        return {number - self.first: self.pool.agents[number] for number in ours if number in self.pool.agents}
+
+    def __contains__(self, agent: int) -> bool:
+        return agent + self.first in self.pool
+
+    def start(self, plan: Plan, nodes: Sequence[Node]) -> None:
+        """Where an agent is there from the trial before, it serves this one too. Raises BackendError."""
+        missing = [replace(node, index=node.index + self.first) for node in nodes if node.index not in self.agents]
+        if missing:
+            self.pool.start(plan, missing)
+
+    def send(self, message: ToAgent) -> None:
+        first = {"first": self.first} if message["kind"] in ("warm", "start") else {}
+        self.pool.send(cast(ToAgent, {**message, "to": [agent + self.first for agent in message["to"]], **first}))
+
+    def lose(self, agent: Agent, why: Any, text: str) -> None:
+        self.pool.lose(agent, why, text)
+
+    def own(self, news: News) -> News | None:
+        """The news as the trial hears it; None where it is another slot's."""
+        agent = news.agent - self.first
+        return news._replace(agent=agent) if 0 <= agent < self.size else None

@@ -1,0 +1,69 @@
+"""How a sweep stands, folded from its ledger: what a screen, status and the summary show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from launcher.spec.sweep import Sweep
+
+TRYING, TRIAL = "trying", "trial"
+"""Events: a trial begins, and what came of it."""
+
+
+@dataclass
+class Tally:
+    running: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Trial -> its parameters."""
+    ended: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Trial -> the event of its end."""
+    best: dict[str, Any] | None = None
+    began: dict[int, datetime] = field(default_factory=dict)
+    took_s: list[float] = field(default_factory=list)
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(entry["state"] for entry in self.ended.values())
+
+    def counted(self) -> str:
+        """`9 done, 2 pruned`."""
+        order = ("done", "pruned", "failed", "stopped")
+        return ", ".join(f"{self.counts[state]} {state}" for state in order if self.counts[state])
+
+    def left_s(self, total: int | None, parallel: int) -> float | None:
+        """What the trials that are left will take, if they take what the others took."""
+        if total is None or not self.took_s:
+            return None
+        return (total - len(self.ended)) * sum(self.took_s) / len(self.took_s) / max(1, parallel)
+
+    def hear(self, entry: dict[str, Any], sweep: Sweep) -> None:
+        number = entry.get("trial")
+        if entry["event"] == TRYING and isinstance(number, int):
+            self.running[number] = entry.get("parameters") or {}
+            self.began.setdefault(number, datetime.fromisoformat(entry["time"]))
+        elif entry["event"] == TRIAL and isinstance(number, int):
+            self.running.pop(number, None)
+            self.ended[number] = entry
+            if (began := self.began.get(number)) is not None:
+                self.took_s.append((datetime.fromisoformat(entry["time"]) - began).total_seconds())
+            self.compare(entry, sweep)
+        elif entry["event"] == "supervising":
+            self.running.clear()
+            self.began.clear()
+
+    def compare(self, entry: dict[str, Any], sweep: Sweep) -> None:
+        if entry["state"] != "done" or entry.get("value") is None:
+            return
+        sign = 1 if sweep.goal == "minimize" else -1
+        if self.best is None or (sign * entry["value"], entry["trial"]) < (sign * self.best["value"], self.best["trial"]):
+            self.best = entry
+
+
+def tally(entries: Iterable[dict[str, Any]], sweep: Sweep) -> Tally:
+    found = Tally()
+    for entry in entries:
+        found.hear(entry, sweep)
+    return found

@@ -1,0 +1,177 @@
+"""Sweeps of a real training, through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.search.conftest import LAUNCH, newest, results
+
+Launch = Callable[..., subprocess.CompletedProcess[str]]
+
+TPE = """
+extends: base.yaml
+sweep:
+  method: tpe
+  metric: val/loss
+  goal: minimize
+  trials: 4
+  parallel: 2
+  parameters:
+    train.optimizer.lr: {min: 1e-3, max: 1, log: true}
+    train.model.hidden: [[8], [16, 8]]
+    train.schedule: [{target: cosine}, {target: step, step_size: 5 steps}]
+"""
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    last = max((run / "checkpoints").iterdir())
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(last / "model.safetensors").items()}
+
+
+def told(sweep: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (sweep / "events.jsonl").read_text().splitlines()]
+
+
+def test_a_killed_sweep_goes_on_and_comes_to_the_same(folder: Path, launch: Launch) -> None:
+    (folder / "sweep.yaml").write_text(TPE)
+    said = launch("sweep.yaml", "--runs", "plain").stdout
+    plain = newest(folder, "plain")
+    rows = results(plain)
+    assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
+    assert {row["state"] for row in rows} == {"done"}
+    assert "4 ended: 4 done" in said
+    logged = [json.loads(line) for line in (plain / "trials/0/metrics.jsonl").read_text().splitlines()]
+    assert float(rows[0]["value"]) == logged[-1]["val/loss"]
+    process = subprocess.Popen([*LAUNCH, "sweep.yaml", "--runs", "killed"], cwd=folder, stdout=subprocess.DEVNULL)
+    while not (folder / "killed").exists() or not list((folder / "killed").glob("*/trials/1/metrics.jsonl")):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    killed = newest(folder, "killed")
+    assert json.loads(launch("status", str(killed), "--json").stdout)["state"] == "stopped"
+    launch("resume", str(killed))
+    assert (killed / "results.csv").read_text() == (plain / "results.csv").read_text()
+    for trial in range(4):
+        assert weights(killed / f"trials/{trial}") == weights(plain / f"trials/{trial}"), trial
+
+    best = min(rows, key=lambda row: float(row["value"]))["trial"]
+    launch(str(plain / "best.yaml"), "--runs", "best")
+    assert weights(newest(folder, "best")) == weights(plain / "trials" / best)
+    done = launch("resume", str(plain)).stdout
+    assert "is done: there is nothing left to train" in done
+
+
+def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(folder: Path, launch: Launch) -> None:
+    (folder / "mine.py").write_text(
+        "import torch\ndef net(fail):\n    if fail:\n        raise ValueError('no such net')\n"
+        "    return torch.nn.Linear(64, 10)\n"
+    )
+    (folder / "sweep.yaml").write_text(
+        "extends: base.yaml\ntrain: {model: {target: mine:net, fail: false}}\nsweep:\n  method: grid\n  metric: val/accuracy\n"
+        "  goal: maximize\n  parameters: {train.model.fail: [false, true], seed: [1]}\n"
+    )
+    said = launch("sweep.yaml").stdout
+    sweep = newest(folder)
+    assert [row["state"] for row in results(sweep)] == ["done", "failed"]
+    assert "no such net" in said
+    failure = json.loads((sweep / "trials/1/failure.json").read_text())
+    assert (failure["exception"], failure["where"]) == ("ValueError", f"{folder}/mine.py:4")
+    (folder / "none.yaml").write_text("extends: sweep.yaml\nsweep: {max_failures: 0, parameters: {train.model.fail: [true]}}\n")
+    refused = launch("none.yaml", code=1)
+    assert "1 of 1 trials failed (max_failures: 0)" in refused.stdout + refused.stderr
+
+
+def test_a_bad_trial_is_ended_early_at_one_step_of_all_ranks(folder: Path, launch: Launch) -> None:
+    (folder / "sweep.yaml").write_text(
+        "extends: base.yaml\nresources: {procs_per_node: 2}\ntrain: {epochs: 60}\nsweep:\n  method: grid\n"
+        "  metric: val/accuracy\n  goal: maximize\n  parallel: 1\n"
+        "  prune: {method: asha, warmup_steps: 12, reduction_factor: 2}\n"
+        "  parameters: {train.optimizer.lr: [0.1, 1e-7]}\n"
+    )
+    launch("sweep.yaml", "--set", "train.evaluate_every=1 epoch")
+    sweep = newest(folder)
+    assert [row["state"] for row in results(sweep)] == ["done", "pruned"]
+    rows = [json.loads(line) for line in (sweep / "trials/1/metrics.jsonl").read_text().splitlines()]
+    assert 12 <= rows[-1]["step"] < 720
+    stopped = json.loads(launch("status", str(sweep / "trials/1"), "--json").stdout)
+    assert (stopped["state"], "asha" in stopped["reason"]) == ("stopped", True)
+
+
+def test_stop_saves_every_trial_and_resume_goes_on(folder: Path, launch: Launch) -> None:
+    (folder / "sweep.yaml").write_text(TPE + "  \ntrain: {epochs: 100}\n")
+    process = subprocess.Popen([*LAUNCH, "sweep.yaml"], cwd=folder, stdout=subprocess.DEVNULL)
+    while not list((folder / "runs").glob("*/trials/1/metrics.jsonl")):
+        time.sleep(0.05)
+    launch("stop", "last")
+    assert process.wait(60) == 75
+    sweep = newest(folder)
+    assert {event["event"] for event in told(sweep / "trials/0")} >= {"checkpoint", "stopped"}
+    assert "resume" in launch("status", "last").stdout
+    refused = launch("resume", "last", "--set", "sweep.trials=9", code=2)
+    assert "sweep.trials: 4 -> 9" in refused.stderr
+
+
+def test_cross_validation_is_scikit_learns(folder: Path, launch: Launch) -> None:
+    """Logistic regression as an mlp without hidden layers."""
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    (folder / "folds.yaml").write_text(
+        "extends: base.yaml\ntrain:\n  model: {target: mlp, in_features: 4, hidden: [], out_features: 3}\n"
+        "  optimizer: {target: adam, lr: 0.05, weight_decay: 0}\n"
+        "  data: {train: {target: iris, split: all, normalize: true}, val: null, batch_size: 150}\n  epochs: 150\n"
+        "sweep: {metric: val/accuracy, goal: maximize, folds: 5}\n"
+    )
+    launch("folds.yaml", "--set", "train.evaluate_every=150 epochs", "--set", "checkpoint.every=150 epochs")
+    [row] = results(newest(folder))
+    inputs, classes = load_iris(return_X_y=True)
+    parts = StratifiedKFold(5, shuffle=True, random_state=0)
+    theirs = cross_val_score(make_pipeline(StandardScaler(), LogisticRegression(C=10)), inputs, classes, cv=parts)
+    assert float(row["value"]) == pytest.approx(theirs.mean(), abs=0.01)
+    assert float(row["spread"]) == pytest.approx(theirs.std(), abs=0.02)
+
+
+def test_folds_are_scikit_learns_and_fit_nothing_on_what_is_held_out() -> None:
+    import numpy as np
+    from sklearn.datasets import load_wine
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.preprocessing import StandardScaler
+
+    from launcher.worker.data.folds import fold
+
+    inputs, classes = load_wine(return_X_y=True)
+    parts = list(StratifiedKFold(3, shuffle=True, random_state=0).split(inputs, classes))
+    for number, (learned, held_out) in enumerate(parts):
+        scaler = StandardScaler().fit(inputs[learned])
+        for split, members in (("train", learned), ("val", held_out)):
+            found = fold(of={"target": "wine", "split": "all", "normalize": True}, fold=number, folds=3, split=split)
+            assert [int(found[index][1]) for index in range(len(found))] == classes[members].tolist()
+            ours = np.stack([found[index][0].numpy() for index in range(len(found))])
+            np.testing.assert_allclose(ours, scaler.transform(inputs[members]), rtol=1e-4, atol=1e-5)
+
+
+def test_more_trials_at_a_time_than_fit_are_refused(folder: Path, launch: Launch) -> None:
+    (folder / "sweep.yaml").write_text(TPE.replace("parallel: 2", "parallel: 999"))
+    assert "sweep.parallel: 999 trials at a time do not fit" in launch("sweep.yaml", code=2).stderr
+
+
+def test_a_dry_run_shows_what_would_be_tried_and_writes_nothing(folder: Path, launch: Launch) -> None:
+    (folder / "sweep.yaml").write_text(TPE)
+    said = launch("sweep.yaml", "--dry-run").stdout
+    assert "4, 2 at a time" in said
+    assert "4 trainings x 12 steps x 1 rank(s)" in said
+    assert not (folder / "runs").exists()
+    shown = json.loads(launch("sweep.yaml", "--dry-run", "--json").stdout)
+    assert len(shown["sample"]) == shown["trials"] == 4
