@@ -70,7 +70,8 @@ def conducted(run: RunDir, signals: Signals, screen: Callable[[], None] | None) 
     origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
     if not run.provenance.exists():
         origins.start()
-    with Pool(backends.choose(plan.backend), lost_after_s=plan.lost_after_s, wake=signals.wake) as pool, ExitStack() as kept:
+    backend, wake = backends.choose(plan.backend), signals.wake
+    with Pool(backend, log=run.agents_log, lost_after_s=plan.lost_after_s, wake=wake) as pool, ExitStack() as kept:
         search = Search(run, job, pool)
         kept.callback(search.close)
         record(run, "searching", trials=search.sequence.total, parallel=search.parallel)
