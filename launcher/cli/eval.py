@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -35,11 +36,23 @@ def command(run: str, split: str, checkpoint: str | None, runs: str | None, as_j
     if as_json:
         print_json(values)
     else:
-        print("\n".join(labelled([(key, "not a number" if value is None else f"{value:.6g}") for key, value in values.items()])))
+        numbers = [(key, in_words(value)) for key, value in values.items() if not isinstance(value, list)]
+        tables = [line for key, value in values.items() if isinstance(value, list) for line in matrix(key, value)]
+        print("\n".join([*labelled(numbers), *tables]))
     return code
 
 
-def evaluated(run: Any, split: str, checkpoint: str | None) -> tuple[int, dict[str, float] | None]:
+def in_words(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.6g}"
+
+
+def matrix(key: str, counts: list[list[int]]) -> Iterator[str]:
+    width = max((len(str(count)) for row in counts for count in row), default=1)
+    yield f"{key}, a row for each class wanted, a column for each found:"
+    yield from ("  " + "  ".join(f"{count or '.':>{width}}" for count in row) for row in counts)
+
+
+def evaluated(run: Any, split: str, checkpoint: str | None) -> tuple[int, dict[str, Any] | None]:
     """The worker's exit code, and what it found. What else it prints goes to stderr. Raises UsageError, BackendError."""
     from launcher.cli.one_process import alone, environment, shell_code
     from launcher.load import load_job

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from launcher.spec.catalogue.metrics import MATRICES
+
 
 def metric_key(target: str) -> str:
     """The name under which a metric is logged: `accuracy`, and `thing` for `my_pkg.mod:thing`."""
@@ -17,7 +19,7 @@ def logged_keys(train: object, *, folds: bool = False) -> list[str]:
     data, metrics = part(train, "data"), part(train, "metrics") or []
     if train is None or data is None or not isinstance(metrics, list):
         return []
-    names = ["loss", *(metric_key(name) for name in map(target_name, metrics) if name)]
+    names = ["loss", *(metric_key(name) for name in map(target_name, metrics) if name and name not in MATRICES)]
     splits = ["val"] if folds or part(data, "val") is not None else []
     return [f"{split}/{name}" for split in splits for name in names] + ["train/loss", "lr", "grad_norm"]
 

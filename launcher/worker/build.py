@@ -28,7 +28,8 @@ from launcher.worker.freezing import freeze
 from launcher.worker.layers import Layers, make_layers
 from launcher.worker.losses import Objective, make_objective
 from launcher.worker.meter import Meter, make_meter
-from launcher.worker.metrics import Measure, make_measures
+from launcher.worker.metrics import Beside, Measures, make_measures
+from launcher.worker.metrics.seen import reading_of
 from launcher.worker.network import make_model
 from launcher.worker.optim import by_device, make_optimizer
 from launcher.worker.randomness import DATA, key, seed_default_generators
@@ -59,7 +60,7 @@ class Training:
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
-    measures: list[Measure]
+    measures: Measures
     ema: Ema | None
     """The weights' average, where the job wants one."""
     inputs: tuple[str, ...]
@@ -71,6 +72,8 @@ class Training:
     meter: Meter
     readers: dict[str, Iterator[Portion]] = field(default_factory=dict, init=False)
     """Of splits that have been evaluated, each between two passes."""
+    beside: dict[str, Beside] = field(default_factory=dict, init=False)
+    """By split: what its newest evaluation found that is no number, until it is written."""
 
     @property
     def spec(self) -> Train:
@@ -129,7 +132,7 @@ def build(run: RunDir, job: Job, world: World) -> Training:
         parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
         dtype=dtype, objective=objective, optimizer=optimizer,
         schedule=schedule, layers=make_layers(model, job.log.gradients, per_epoch, schedule.total_steps),
-        meter=make_meter(model, world.device), measures=make_measures(spec.metrics),
+        meter=make_meter(model, world.device), measures=make_measures(spec.metrics, reading_of(objective)),
         ema=Ema(model, spec.ema) if spec.ema else None, inputs=inputs,
         loaders=loaders,
     )  # fmt: skip

@@ -6,8 +6,10 @@ import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from launcher import checkpoints, rank
 from launcher.rundir import RunDir
@@ -15,21 +17,27 @@ from launcher.spec.checkpoint import Best as Monitored
 from launcher.worker import batch_norm
 from launcher.worker.build import Training
 from launcher.worker.data.nested import on_device
+from launcher.worker.data.order import Indices
 from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import call_model
 from launcher.worker.ema import in_place
+from launcher.worker.first_batch import check_fit, told
 from launcher.worker.modes import evaluating
 from launcher.worker.restore import load_model_weights
 from launcher.worker.state import better
 
+Weight = float | Tensor
+
 
 def evaluate(training: Training, split: str) -> dict[str, float]:
-    """`split/loss` and `split/NAME` of each metric. A collective; the model is left as it was."""
-    world, objective = training.world, training.objective
+    """`split/loss` and `split/NAME` of each metric; what is no number stands in `training.beside`. A collective.
+
+    The model is left as it was. Raises WorkerError for what does not fit together.
+    """
+    world = training.world
     total = torch.zeros((), dtype=torch.float64, device=world.device)
     whole = torch.zeros((), dtype=torch.float64, device=world.device)
-    for measure in training.measures:
-        measure.start()
+    training.measures.start()
     together = batch_norm.always_synchronized(training.model)
     # Not inference_mode: what a model keeps of an evaluation must not be unusable in training.
     with batch_norm.agreed(training.model, world), evaluating(training.model), torch.no_grad():
@@ -38,18 +46,31 @@ def evaluate(training: Training, split: str) -> dict[str, float]:
             for ids, on_host in zip(portion.ids, portion.micro, strict=True):
                 if len(ids) == 0 and not together:
                     continue
-                batch = on_device(on_host, world.device, training.dtype)
-                output = call_model(training.model, training.inputs, batch)
-                if len(ids) == 0:
-                    continue
-                weight = objective.weight(batch) if objective.has_weight else float(len(ids))
-                total += objective.total(output, batch, weight)
+                with told(training, on_host, split=split, step=None):
+                    of_batch, weight = judged(training, on_host, ids)
+                total += of_batch
                 whole += weight
-                for measure in training.measures:
-                    measure.add(output, batch, int(ids[0]))
     loss, weight = world.sum([total.item(), whole.item()])
-    values = {f"{split}/loss": loss / weight if weight else float("nan")}
-    return values | {f"{split}/{measure.name}": measure.value(world) for measure in training.measures}
+    values = training.measures.values(world)
+    training.beside[split] = training.measures.beside(world)
+    return {f"{split}/loss": loss / weight if weight else math.nan} | {f"{split}/{name}": each for name, each in values.items()}
+
+
+def judged(
+    training: Training, on_host: Any, ids: Indices, *, first_of: str | None = None
+) -> tuple[float | Tensor, float | Tensor]:
+    """One batch's loss times its weight, and its weight; metrics see it. `first_of`: the split whose fit is looked at."""
+    batch = on_device(on_host, training.world.device, training.dtype)
+    output = call_model(training.model, training.inputs, batch)
+    if len(ids) == 0:
+        return 0.0, 0.0
+    if first_of is not None:
+        check_fit(training, output, batch, split=first_of)
+    objective = training.objective
+    weight = objective.weight(batch) if objective.has_weight else float(len(ids))
+    total = objective.total(output, batch, weight)
+    training.measures.add(output, batch, int(ids[0]), first=first_of is not None)
+    return total, weight
 
 
 def evaluate_now(training: Training, split: str) -> dict[str, float]:

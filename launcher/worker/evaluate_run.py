@@ -29,7 +29,8 @@ def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint:
     values = evaluate(training, split)
     if world.first:
         print(f"{run.id}, {chosen}, on train.data.{split}:", file=sys.stderr)
-        print(json.dumps(finite_or_null(values)) if as_json else table(values))
+        tables = {f"{split}/{name}": found for name, found in training.beside[split].tables.items()}
+        print(json.dumps(finite_or_null(values) | tables) if as_json else table(values))
     return 0
 
 

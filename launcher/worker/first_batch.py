@@ -13,8 +13,9 @@ from launcher.worker.errors import WorkerError
 
 
 @contextmanager
-def told(training: Training, batch: Any, *, split: str = "train", step: int = 0) -> Iterator[None]:
-    """Errors of torch's about what the job put together, in the job's terms; `step`: how many were done before.
+def told(training: Training, batch: Any, *, split: str = "train", step: int | None = 0) -> Iterator[None]:
+    """Errors of torch's about what the job put together, in the job's terms. `step`: how many were done before; None in an
+    evaluation. Before the first the job is wrong; later it may be a single sample.
 
     What the user's own code raises, or stands on the way to, goes on as it is.
     """
@@ -22,22 +23,24 @@ def told(training: Training, batch: Any, *, split: str = "train", step: int = 0)
     try:
         yield
     except WorkerError as error:
-        if error.kind != "spec" or not step:
+        if error.kind != "spec" or step == 0:
             error.details = where | error.details
             raise
-        words = f"{error}. This batch of train.data.{split} after step {step} is {nested.described(batch)}"
+        words = f"{error}. {at(step)} of train.data.{split} is {nested.described(batch)}"
         raise WorkerError(words, kind="error", details=where | error.details) from error
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError) as error:
         if out_of_memory(error) or located(error) or peer_is_gone(error):
             raise
         spec = training.spec
         raise WorkerError(
-            f"{f'a batch after step {step}' if step else 'the first batch'} does not go through train.model "
-            f"({spec.model.target}) and train.loss ({spec.loss.target}): {described(error)}.{remedy(error)} The batch of "
-            f"train.data.{split} is "
-            f"{nested.described(batch)}",
-            kind="error" if step else "spec", details=where,
+            f"{at(step)} of train.data.{split} does not go through train.model ({spec.model.target}) and train.loss "
+            f"({spec.loss.target}): {described(error)}.{remedy(error)} It is {nested.described(batch)}",
+            kind="spec" if step == 0 else "error", details=where,
         ) from error  # fmt: skip
+
+
+def at(step: int | None) -> str:
+    return "the first batch" if step == 0 else f"the batch after step {step}" if step else "a batch"
 
 
 def remedy(error: Exception) -> str:

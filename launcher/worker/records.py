@@ -14,6 +14,7 @@ from launcher import checkpoints
 from launcher.rundir import RunDir
 from launcher.spec.checkpoint import Best as Monitored
 from launcher.worker import batch_norm
+from launcher.worker.beside import write_beside
 from launcher.worker.build import Training
 from launcher.worker.checkpoint import Saver
 from launcher.worker.clock import Clock, one_hot
@@ -86,6 +87,7 @@ class Records:
         if improved and self.monitored is not None:
             state.metrics[self.monitored.monitor] = row[self.monitored.monitor]
         self.history.row(state.step, row)
+        write_beside(self.run, self.training, state.step)
         timing = self.clock.row(settled[1], self.training.world.device) | self.training.meter.row(state.scaler)
         self.history.timing(state.step, timing)
         self.progress.row(state.step, row, self.clock.samples / self.clock.training_s)

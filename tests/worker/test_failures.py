@@ -108,7 +108,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"data": {"train": {"target": "fake_data", "samples": 1}, "batch_size": 4, "drop_last": True}}, "drop_last: false"),
     ({"data": {"train": {"target": "sets:Noisy", "samples": 0}, "batch_size": 4}}, "is empty"),
     ({"data": STREAM, "schedule": {"target": "step", "step_size": "10%"}, "epochs": 2, "max_steps": None},
-     "train.schedule: 10% needs a run of known length"),
+     "train.schedule.step_size: 10% needs a run of known length"),
     ({"precision": "fp16"}, "fp16 needs a GPU"),
     ({"optimizer": {"target": "sgd", "lr": 0.1, "groups": [{"match": "head.*", "lr": 1.0}]}}, "'head.*' matches no parameter"),
     ({"optimizer": "torch.optim:LBFGS"}, "its step() needs a closure"),

@@ -29,7 +29,7 @@ from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import best_before, evaluate
 from launcher.worker.losses.classes import CrossEntropy
 from launcher.worker.losses.objective import make_objective, one_number
-from launcher.worker.metrics import as_number
+from launcher.worker.metrics.measure import as_number
 from launcher.worker.restore import fill_optimizer
 from launcher.worker.state import better
 from launcher.worker.targets import constructed_or_bound

@@ -13,6 +13,7 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from launcher.worker.views.follow import Row
@@ -43,11 +44,14 @@ def draw(rows: list[Row], folder: Path, run_id: str) -> None:
             plot(axes, [(row["step"], row[key]) for row in rows if row.get(key) is not None], key, color)
         dress(axes, quantity, keys, run_id)
         mark_epochs(axes, rows)
-        path = folder / f"{file_name(quantity)}.png"
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        figure.savefig(aside, dpi=120, format="png")
-        plt.close(figure)
-        aside.replace(path)
+        save(figure, folder / f"{file_name(quantity)}.png")
+
+
+def save(figure: Figure, path: Path) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    figure.savefig(aside, dpi=120, format="png")
+    plt.close(figure)
+    aside.replace(path)
 
 
 def quantities(rows: list[Row]) -> dict[str, list[str]]:

@@ -45,11 +45,12 @@ class Local:
             self._done(self._draw)
 
     def _draw(self) -> None:
-        from launcher.worker.views import curves
+        from launcher.worker.views import curves, matrices
 
         rows = rows_until(self.run.metrics, sys.maxsize)
         if rows:
             curves.draw(rows, self.run.plots, self.run.id)
+            matrices.draw(self.run.plots, self.run.id)
 
     def _done(self, action: Callable[[], None]) -> bool:
         try:
