@@ -23,6 +23,15 @@ class Wandb(Frozen):
     """Tags."""
 
 
+class Tensorboard(Frozen):
+    """What event files have beside the rows of metrics."""
+
+    histograms: Annotated[Length, AfterValidator(more_than_nothing)] | None = None
+    """How often the weights and gradients of every parameter are written as histograms."""
+    graph: bool = False
+    """The model's graph, traced with two samples."""
+
+
 def switch(value: Any) -> Any:
     """`true` is a W&B run with every default, `false` is none."""
     return {} if value is True else None if value is False else value
@@ -37,8 +46,8 @@ class Log(Frozen):
         Wandb | None, BeforeValidator(switch), Said("true, false or a mapping of project, entity, group, name, tags")
     ] = None
     """false, true, or {project, entity, group, name, tags}."""
-    tensorboard: bool = False
-    """Event files in tensorboard/."""
+    tensorboard: Annotated[bool | Tensorboard, Said("true, false or a mapping of histograms and graph")] = False
+    """Event files in tensorboard/: true, or {histograms, graph} for more than the rows of metrics."""
     csv: bool = False
     """metrics.csv beside metrics.jsonl."""
     plots: bool = True

@@ -25,6 +25,7 @@ from launcher.worker.ddp import wrap
 from launcher.worker.determinism import choose_algorithms
 from launcher.worker.ema import Ema
 from launcher.worker.freezing import freeze
+from launcher.worker.histograms import draw_graph
 from launcher.worker.layers import Layers, make_layers
 from launcher.worker.losses import Objective, make_objective
 from launcher.worker.meter import Meter, make_meter
@@ -119,6 +120,8 @@ def build(run: RunDir, job: Job, world: World) -> Training:
     trial = try_out(run, model, inputs, loaders["train"], world, dtype)
     for loader in loaders.values():
         loader.fetch.stand_in = not trial.takes_no_samples
+    if world.first:
+        draw_graph(run, job.log, model, inputs, lambda: loaders["train"].some(2), dtype)
     if spec.activation_checkpointing:
         recompute_blocks(model)
     if spec.compile:
@@ -131,7 +134,7 @@ def build(run: RunDir, job: Job, world: World) -> Training:
         some_unused=trial.some_unused,
         parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
         dtype=dtype, objective=objective, optimizer=optimizer,
-        schedule=schedule, layers=make_layers(model, job.log.gradients, per_epoch, schedule.total_steps),
+        schedule=schedule, layers=make_layers(run, model, job.log, per_epoch, schedule.total_steps, first=world.first),
         meter=make_meter(model, world.device), measures=make_measures(spec.metrics, reading_of(objective)),
         ema=Ema(model, spec.ema) if spec.ema else None, inputs=inputs,
         loaders=loaders,

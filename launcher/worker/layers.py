@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from launcher.spec.values import Length
+from launcher.rundir import RunDir
+from launcher.spec.log import Log
 from launcher.worker.cadence import Cadence, cadence
+from launcher.worker.histograms import Histograms, make_histograms
 from launcher.worker.world import World
 
 CUT_OFF = (nn.ReLU, nn.ReLU6, nn.Threshold, nn.Hardswish, nn.Hardsigmoid)
@@ -38,6 +40,7 @@ class Norms(NamedTuple):
 class Layers:
     model: nn.Module
     every: Cadence | None = None
+    histograms: Histograms | None = None
     step: int = 0
     """The newest that was looked at."""
     looking: bool = False
@@ -56,6 +59,8 @@ class Layers:
     @contextmanager
     def units(self, step: int, epochs_ended: int | None) -> Iterator[None]:
         """Around forward and backward of a step: decides whether it is looked at."""
+        if self.histograms is not None:
+            self.histograms.decide(step, epochs_ended)
         self.looking = self.every is not None and self.every.due(step, epochs_ended)
         if not self.looking:
             yield
@@ -84,6 +89,10 @@ class Layers:
 
     def gradients(self) -> None:
         """Before the update, of gradients that are unscaled and not yet clipped."""
+        if self.histograms is not None and self.histograms.looking:
+            self.histograms.take(self.named)
+        if not self.looking:
+            return
         parameters = list(self.named.values())
         grads = [torch.zeros((), device=each.device) if each.grad is None else dense(each.grad) for each in parameters]
         self.before = [each.detach().clone() for each in parameters]
@@ -131,10 +140,9 @@ class Layers:
         return {group: 1.0 - float(torch.cat(alive).double().mean()) for group, alive in groups.items()}
 
 
-def make_layers(model: nn.Module, every: Length | None, per_epoch: int | None, total: int | None) -> Layers:
-    if every is None:
-        return Layers(model)
-    return Layers(model, cadence(every, per_epoch=per_epoch, total=total, field="log.gradients"))
+def make_layers(run: RunDir, model: nn.Module, log: Log, per_epoch: int | None, total: int | None, *, first: bool) -> Layers:
+    every = log.gradients and cadence(log.gradients, per_epoch=per_epoch, total=total, field="log.gradients")
+    return Layers(model, every or None, make_histograms(run, log, per_epoch, total) if first else None)
 
 
 def some_not_zero(output: Tensor) -> Tensor:

@@ -55,8 +55,7 @@ def apply_gradient(training: Training, *, largest: float | None = None) -> Tenso
     layers, scaler = training.layers, training.accelerator.scaler
     if scaler is not None:
         scaler.unscale_(training.optimizer)
-    if layers.looking:
-        layers.gradients()
+    layers.gradients()
     norm = clip(training, largest=largest)
     update(training)
     if layers.looking:

@@ -37,7 +37,7 @@ FIELDS: dict[str, Any] = {
     "checkpoint.every": "1 epoch", "checkpoint.keep_last": 2, "checkpoint.keep_best": None,
     "log.every": "10 steps", "log.wandb": None, "log.wandb.project": None, "log.wandb.entity": None, "log.wandb.group": None,
     "log.wandb.name": None, "log.wandb.tags": [], "log.tensorboard": False, "log.csv": False, "log.plots": True,
-    "log.gradients": None, "log.profile": None,
+    "log.tensorboard.histograms": None, "log.tensorboard.graph": False, "log.gradients": None, "log.profile": None,
     "retry.max_restarts": 3, "retry.lost_after": "8s",
 }  # fmt: skip
 """What users are promised: path -> default."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2
 
@@ -23,6 +25,7 @@ from launcher.rundir import RunDir, json_lines
 from launcher.worker import views
 from launcher.worker.history import History
 from tests.worker.trainings import ALONE, new_run
+from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 ALL = {"wandb": {"project": "demo"}, "tensorboard": True, "csv": True, "plots": True}
 FILES = ALL | {"wandb": False}
@@ -112,6 +115,16 @@ def test_event_files_have_each_step_once(run: RunDir) -> None:
     show(run, range(20))
     assert event_files(run, "train/loss") == [(step, pytest.approx(1 / (step + 1))) for step in range(20)]
     assert [step for step, _ in event_files(run, "val/accuracy")] == [4, 9, 14, 19]
+
+
+def test_layers_are_curves_of_one_picture(run: RunDir) -> None:
+    history = History(run, ALONE)
+    history.cut(0)
+    for step in range(3):
+        history.row(step, {f"{kind}/{layer}": 0.5 / (layer + 1) for kind in ("grad", "dead") for layer in range(30)})
+    history.close()
+    show(run, range(3, 4))
+    assert sorted(path.name for path in run.plots.iterdir()) == ["dead.png", "grad.png", "loss.png"]
 
 
 def test_curves_are_pictures(run: RunDir) -> None:
@@ -211,3 +224,23 @@ def alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def test_event_files_have_histograms_and_the_graph_where_they_are_asked_for(tmp_path: Path) -> None:
+    """Of a training of two ranks, and of its second attempt, each step once."""
+    described = a_job(model={"target": "mlp", "in_features": 64, "hidden": [8], "out_features": 10, "batch_norm": True})
+    log = {"plots": False, "tensorboard": {"histograms": "2 steps", "graph": True}}
+    run = run_of(tmp_path / "run", described | {"log": log, "checkpoint": {"every": "1 steps", "keep_last": 5}})
+    assert on_ranks(2, train_run, run) == [0, 0]
+    for step in (4, 5):
+        shutil.rmtree(run.checkpoints / f"step-{step:08d}")
+    assert on_ranks(2, train_run, run) == [0, 0]
+    read = EventAccumulator(str(run.tensorboard), size_guidance={"histograms": 0}).Reload()
+    assert [each.step for each in read.Histograms("weights/0.weight")] == [2, 4]
+    before = load_file(run.checkpoints / "step-00000003" / "model.safetensors")["0.weight"]
+    of_step_4 = read.Histograms("weights/0.weight")[-1].histogram_value
+    assert (of_step_4.num, of_step_4.min) == (8 * 64, before.min().item())
+    assert of_step_4.sum_squares == pytest.approx(before.double().square().sum().item())
+    assert sum(of_step_4.bucket) == 8 * 64
+    assert [each.step for each in read.Histograms("gradients/3.bias")] == [2, 4]
+    assert "aten::linear" in {node.op for node in read.Graph().node}

@@ -62,4 +62,4 @@ def start(run: RunDir, job: Job, *, attempt: int = 1) -> Views:
 
 
 def wanted(log: Log) -> bool:
-    return log.wandb is not None or log.tensorboard or log.csv or log.plots
+    return log.wandb is not None or bool(log.tensorboard) or log.csv or log.plots

@@ -1,16 +1,20 @@
-"""tensorboard/: the rows as TensorBoard's event files, without torch."""
+"""tensorboard/: the rows as TensorBoard's event files, without torch; also histograms and the graph, where rank 0 leaves them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from launcher.worker.views.follow import Row, values
+from launcher.worker.views.follow import Follower, Row, values
 
 SUFFIX = ".launcher"
+HISTOGRAMS = "histograms.jsonl"
+GRAPH = "graph.pb"
 
 
 class EventFiles:
@@ -20,7 +24,9 @@ class EventFiles:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.older = list(folder.glob(f"*{SUFFIX}"))
+        self.histograms, self.has_graph = Follower(folder / HISTOGRAMS), False
         self.writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
         self.writer.add_event(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
 
@@ -28,10 +34,33 @@ class EventFiles:
         for row in rows:
             items = [Summary.Value(tag=key, simple_value=value) for key, value in values(row).items()]
             self.writer.add_event(Event(step=row["step"], summary=Summary(value=items)))
+        self.send_beside()
         self.writer.flush()
         for path in self.older:
             path.unlink(missing_ok=True)
         self.older = []
 
+    def send_beside(self) -> None:
+        for row in self.histograms.rows():
+            self.writer.add_event(Event(step=row["step"], summary=Summary(value=[*histograms(row)])))
+        if not self.has_graph and (self.folder / GRAPH).exists():
+            self.has_graph = True
+            self.writer.add_event(Event(graph_def=(self.folder / GRAPH).read_bytes()))
+
     def finish(self) -> None:
+        self.send_beside()
         self.writer.close()
+
+
+def histograms(row: Row) -> Iterator[Summary.Value]:
+    for kind in ("weights", "gradients"):
+        yield from (Summary.Value(tag=f"{kind}/{name}", histo=histogram(each)) for name, each in row[kind].items())
+
+
+def histogram(counted: dict[str, Any]) -> HistogramProto:
+    low, high, counts = counted["low"], counted["high"], counted["counts"]
+    limits = [low + (high - low) * (number + 1) / len(counts) for number in range(len(counts))]
+    return HistogramProto(
+        min=low, max=high, num=sum(counts), sum=counted["sum"], sum_squares=counted["squares"],
+        bucket_limit=limits, bucket=counts,
+    )  # fmt: skip
