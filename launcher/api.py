@@ -20,6 +20,7 @@ from launcher.prepare import plan_for, prepare
 from launcher.rundir import RunDir, json_lines, live, locked, owner, write_atomic
 from launcher.runs import find_run, runs_folder
 from launcher.standing import Look, standing
+from launcher.weights import settled
 
 POLL_S = 0.1
 ASK_S = 1.0
@@ -111,6 +112,7 @@ def submit(
     Raises SpecError where the job is wrong, BackendError where it cannot run here.
     """
     job = load_job(spec, overrides=as_set(overrides), flags={"nodes": nodes, "backend": None if backend == "auto" else backend})
+    job = settled(job, runs_folder())
     plan = plan_for(job)
     queue = backends.QUEUES[plan.backend] if plan.provisional else None
     if queue is not None:

@@ -34,8 +34,10 @@ def command(
     from launcher.errors import UsageError
     from launcher.load import dump_job, load_job
     from launcher.rundir import RunDir
+    from launcher.runs import runs_folder
+    from launcher.weights import settled
 
-    job, plan = alone(load_job(spec, overrides=overrides))
+    job, plan = alone(settled(load_job(spec, overrides=overrides), runs_folder()))
     if job.run:
         if steps or batch_size or anomaly or gradients:
             raise UsageError(

@@ -39,10 +39,12 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     from launcher.prepare import prepare as write_run
     from launcher.rundir import locked
     from launcher.runs import find_run, runs_folder
+    from launcher.weights import settled
 
     if dry_run + prepare + detach > 1:
         raise UsageError("give one of --dry-run, --prepare and --detach")
     job = load_job(spec, overrides=overrides, flags={"nodes": nodes, "backend": backend})
+    job = settled(job, runs_folder(runs), later=after is not None)
     if nodes is None:
         job = backends.on_all_nodes(job)
     other = find_run(after, runs_folder(runs)) if after else None

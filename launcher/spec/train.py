@@ -15,6 +15,7 @@ from launcher.spec.monitor import metric_key, part, target_name
 from launcher.spec.schedule import ScheduleTarget, unsuited
 from launcher.spec.target import Of, Target
 from launcher.spec.values import Duration, Length, more_than_nothing
+from launcher.spec.weights import WeightsName
 
 NamePattern = Annotated[str, Said("a pattern of parameter names, or the path of a part of the model", "layer1")]
 
@@ -40,6 +41,8 @@ class Train(Agreeing):
 
     model: Annotated[Target, Of("model")]
     """Any nn.Module."""
+    weights: WeightsName | None = None
+    """Begins with these in place of random ones; a last layer of another `num_classes` begins anew. Not read again on resume."""
     init: Init | None = None
     """Initial values: of all matrices (what has at least 2 dimensions), or by pattern of parameter names, the first that matches
     deciding. Other parameters keep what their layer gives them; xavier, kaiming and orthogonal leave vectors alone."""

@@ -30,6 +30,7 @@ from launcher.worker.layers import Layers
 from launcher.worker.losses import Objective
 from launcher.worker.randomness import STEP, key, seed_default_generators
 from launcher.worker.step import apply_gradient, backward
+from launcher.worker.weights import begin_with
 from launcher.worker.world import World, choose_device, set_threads
 
 STEPS = 3
@@ -69,6 +70,7 @@ def debug(
     try:
         with torch.autograd.set_detect_anomaly(True) if anomaly else nullcontext():
             training = build(run, job, world)
+            begin_with(training.spec.weights, run, training.model, world)
             show(training, steps or (1 if gradients else STEPS))
             if gradients:
                 print("\n".join(table(training.layers)), flush=True)

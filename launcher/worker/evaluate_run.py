@@ -6,11 +6,10 @@ import json
 import sys
 from typing import Any
 
-from launcher import checkpoints
-from launcher.checkpoints import Checkpoint
 from launcher.rundir import RunDir
 from launcher.spec import Job
 from launcher.worker.build import build
+from launcher.worker.chosen import choose
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import evaluate
 from launcher.worker.history import finite_or_null
@@ -40,29 +39,6 @@ def as_it_is(job: Job) -> Job:
     plain: dict[str, Any] = {"augment": [], "sampling": None, "smote": None, "drop_last": False, "shuffle": False}
     data = job.train.data.model_copy(update=plain)
     return job.model_copy(update={"train": job.train.model_copy(update={"data": data})})
-
-
-def choose(run: RunDir, job: Job, name: str | None) -> str:
-    """The checkpoint's name. Raises WorkerError."""
-    best = job.keep_best
-    if name is not None:
-        return named(run, name)
-    found: Checkpoint | None = checkpoints.best(run, best.monitor, best.mode) if best else None
-    if found is None:
-        found, damaged = checkpoints.newest_whole(run)
-        if found is None:
-            raise WorkerError("; ".join(damaged) or f"{run.id} has no checkpoint yet: there is nothing to evaluate", kind="spec")
-    return found.path.name
-
-
-def named(run: RunDir, name: str) -> str:
-    found = next((each for each in checkpoints.checkpoints(run) if each.path.name == name), None)
-    if found is None:
-        there = ", ".join(each.path.name for each in checkpoints.checkpoints(run)) or "none"
-        raise WorkerError(f"{run.id} has no checkpoint '{name}'. There: {there}", kind="spec")
-    if (damage := found.damage()) is not None:
-        raise WorkerError(f"checkpoint {name} is damaged: {damage}", kind="spec")
-    return name
 
 
 def table(values: dict[str, float]) -> str:

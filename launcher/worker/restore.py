@@ -63,15 +63,24 @@ def choose(run: RunDir, attempt: int) -> str | None:
 
 def load_model_weights(folder: Path, model: nn.Module) -> None:
     """The module's state alone, for evaluation: averaged where the job says so. Raises WorkerError where it does not fit."""
+    fill(folder, model, stored_weights(folder)[1])
+
+
+def stored_weights(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """What is evaluated of a checkpoint, on the host, and the file that has the tensors."""
     described = read_json(folder / STATE) or {}
-    extra = described.get("model")
+    file, extra = folder / described.get("evaluated", MODEL), described.get("model")
     decoded = decode(extra, load_file(folder / OPTIMIZER), torch.device("cpu")) if extra else {}
-    fill_model(folder, model, decoded, described.get("evaluated", MODEL))
+    return file, load_file(file) | decoded
 
 
-def fill_model(folder: Path, model: nn.Module, extra: Mapping[str, Any], file: str = MODEL) -> None:
+def fill_model(folder: Path, model: nn.Module, extra: Mapping[str, Any]) -> None:
+    fill(folder, model, load_file(folder / MODEL) | dict(extra))
+
+
+def fill(folder: Path, model: nn.Module, state: Mapping[str, Any]) -> None:
     try:
-        model.load_state_dict(load_file(folder / file) | dict(extra))
+        model.load_state_dict(state)
     except RuntimeError as error:
         raise WorkerError(f"{folder.name} does not fit the model that job.yaml describes: {error}", kind="spec") from None
 

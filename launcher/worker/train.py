@@ -24,6 +24,7 @@ from launcher.worker.progress import Progress
 from launcher.worker.records import Records
 from launcher.worker.restore import restore
 from launcher.worker.state import TrainState
+from launcher.worker.weights import begin_with
 from launcher.worker.world import World
 
 VIEWS_MAY_TAKE_S = 30.0
@@ -36,7 +37,7 @@ def train(run: RunDir, job: Job, world: World) -> int:
     devices.keep(run, world)
     state = TrainState(model=training.model, optimizer=training.optimizer, scaler=training.accelerator.scaler, ema=training.ema)
     history, saver = History(run, world), Saver(run, world, job.checkpoint, job=job)
-    history.cut(restore(run, state, world) or 0)
+    history.cut(begin(run, training, state, world))
     shown = views.start(run, job, attempt=world.attempt) if world.first else views.Views(None, None)
     progress = Progress(
         printing=world.first, total_steps=training.total_steps, epochs=training.spec.epochs, began_at_step=state.step
@@ -89,6 +90,14 @@ def train(run: RunDir, job: Job, world: World) -> int:
         progress.ended(state.step, stopping=stopping)
         shown.finish(VIEWS_MAY_TAKE_S)
     return rank.SAVED if stopping else 0
+
+
+def begin(run: RunDir, training: Training, state: TrainState, world: World) -> int:
+    """The state of the newest checkpoint, or, without one, the weights that the job begins with; the rows that stand."""
+    rows = restore(run, state, world)
+    if rows is None:
+        begin_with(training.spec.weights, run, training.model, world)
+    return rows or 0
 
 
 def advance(state: TrainState, portion: Portion) -> None:

@@ -22,7 +22,7 @@ FIELDS: dict[str, Any] = {
     "train.early_stopping": None, "train.early_stopping.monitor": REQUIRED, "train.early_stopping.patience": REQUIRED,
     "train.early_stopping.min_delta": 0.0, "train.early_stopping.mode": None, "train.early_stopping.restore_best": False,
     "train.ema": None, "train.ema.decay": REQUIRED, "train.ema.evaluate": True,
-    "train.freeze": [], "train.train_only": [],
+    "train.weights": None, "train.freeze": [], "train.train_only": [],
     "train.init": None,
     "train.model": REQUIRED, "train.loss": REQUIRED, "train.optimizer": REQUIRED, "train.optimizer.groups": [],
     "train.optimizer.decay": "all", "train.schedule": None, "train.schedule.warmup": None,

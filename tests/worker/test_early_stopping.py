@@ -14,7 +14,7 @@ from launcher.events import ledger, summarize
 from launcher.load import load_job
 from launcher.rundir import RunDir
 from launcher.spec.early_stopping import EarlyStopping
-from launcher.worker.evaluate_run import choose
+from launcher.worker.chosen import choose
 from launcher.worker.patience import waited
 from launcher.worker.state import Waiting
 from tests.worker.test_resume import outcome, train_with_stops
