@@ -19,6 +19,7 @@ COMMANDS = {
     "stacks": "where every rank of a living run is",
     "shell": "a shell on a node of a run",
     "debug": "the first steps in one process, with breakpoints",
+    "preview": "a picture of what the network will see",
     "eval": "evaluate a run's checkpoint",
     "diagnose": "what is wrong with a run, and what to change",
     "diff": "what differs between two runs",

@@ -1,4 +1,4 @@
-"""python -m launcher.worker [train|eval|debug] RUN_DIR [options]: a rank, under python, torchrun, accelerate or our agent."""
+"""python -m launcher.worker [train|eval|debug|preview] RUN_DIR [options]: a rank, under python, torchrun, accelerate or agent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from launcher import rank
@@ -19,7 +20,7 @@ from launcher.rundir import RunDir, locked
 from launcher.worker import logs
 from launcher.worker.errors import WorkerError
 
-COMMANDS = ("train", "eval", "debug")
+COMMANDS = ("train", "eval", "debug", "preview")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,6 +35,10 @@ def main(argv: Sequence[str]) -> int:
             run, steps=options.steps, pdb=options.pdb, anomaly=options.anomaly, gradients=options.gradients,
             batch_size=options.batch_size,
         )  # fmt: skip
+    if options.command == "preview":
+        from launcher.worker.preview import preview
+
+        return preview(run, out=Path(options.out), samples=options.samples, epoch=options.epoch)
     from launcher.worker.job import read_job
     from launcher.worker.world import counted, joined
 
@@ -69,7 +74,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m launcher.worker", description="One rank of a run's training.", allow_abbrev=False
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,eval,debug}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,eval,debug,preview}")
     train = commands.add_parser("train", help="train the run to its end, from its newest checkpoint")
     evaluation = commands.add_parser("eval", help="evaluate a checkpoint: the best where keep_best is set, else the newest")
     evaluation.add_argument("--split", choices=("train", "val", "test"), default="val")
@@ -81,7 +86,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     debugging.add_argument("--pdb", action="store_true", help="open the debugger where an exception was raised")
     debugging.add_argument("--anomaly", action="store_true", help="name the operation whose gradient is NaN")
     debugging.add_argument("--batch-size", type=int, default=None, metavar="N", help="samples per step")
-    for command in (train, evaluation, debugging):
+    previewing = commands.add_parser("preview", help="a picture of training samples as they are and as the network sees them")
+    previewing.add_argument("--out", required=True, metavar="FILE", help="a PNG")
+    previewing.add_argument("--samples", type=int, default=16)
+    previewing.add_argument("--epoch", type=int, default=0)
+    for command in (train, evaluation, debugging, previewing):
         command.add_argument("run_dir", metavar="RUN_DIR")
     return parser.parse_args(named)
 
