@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from launcher.diagnosis.classes import collapse
 from launcher.diagnosis.fit import overfitting, underfitting
 from launcher.diagnosis.gradients import dead_units, exploding, vanishing
 from launcher.diagnosis.precision import overflow_storm
@@ -19,10 +20,11 @@ FITS = frozenset(("underfitting", "rate too low", "plateau"))
 """What a run says whose real trouble lies elsewhere."""
 
 THEMES: tuple[tuple[Callable[[Records], Iterator[Verdict]], frozenset[str]], ...] = (
-    (exploding, FITS | {"diverging", "dead units"}),
-    (vanishing, FITS),
+    (exploding, FITS | {"diverging", "collapse to one class", "dead units"}),
+    (vanishing, FITS | {"collapse to one class"}),
     (diverging, FITS | {"collapse to one class", "dead units"}),
-    (dead_units, FITS),
+    (dead_units, FITS | {"collapse to one class"}),
+    (collapse, FITS),
     (overfitting, FITS),
     (too_low, frozenset({"underfitting"})),
     (underfitting, frozenset({"plateau"})),

@@ -75,6 +75,12 @@ def solved(rows: Sequence[Row], *, enough: float = 0.95) -> bool:
     return bool(found) and all(points[-1].value >= enough for points in found)
 
 
+def clearest(rows: Sequence[Row]) -> list[Point]:
+    """The loss without the noise of batches, where there are evaluations enough to have a course."""
+    val = curve(rows, "val/loss")
+    return val if len(val) >= 4 else curve(rows, "train/loss")
+
+
 def long_enough(points: Curve, *, rows: int = 8, steps: int = 40) -> bool:
     """A smoke test shows no course."""
     return len(points) >= rows and points[-1].step >= steps

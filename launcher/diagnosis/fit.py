@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launcher.diagnosis.curves import Curve, Point, curve, level, long_enough, lowest, parts, scores, solved
+from launcher.diagnosis.curves import Curve, Point, clearest, curve, level, long_enough, lowest, noise, parts, scores, solved
 from launcher.diagnosis.verdict import Records, Verdict
 
 RISE = 1.1
@@ -57,7 +57,7 @@ def underfitting(records: Records) -> Iterator[Verdict]:
         return
     first, last = train[0], train[-1]
     left = level(parts(train, 4)[-1])
-    if first.value <= 0 or left < POOR * first.value or left > RISE * first.value or not ended_learning(train):
+    if first.value <= 0 or left < POOR * first.value or left > RISE * first.value or not ended_learning(clearest(records.rows)):
         return
     if val and level(val[-AFTER:]) > RISE * left:
         return
@@ -74,9 +74,13 @@ def underfitting(records: Records) -> Iterator[Verdict]:
     )
 
 
-def ended_learning(train: Curve) -> bool:
-    """Whether the loss of the last quarter is that of the quarter before."""
-    *_, before, end = (level(part) for part in parts(train, 4))
+def ended_learning(points: Curve) -> bool:
+    """Whether the loss of the last quarter is that of the quarter before; of too few points nobody knows."""
+    if len(points) < 4:
+        return True
+    if noise(points[len(points) // 2 :]) > FLAT / 2 * points[-1].value:
+        return False  # nobody can tell
+    *_, before, end = (level(part) for part in parts(points, 4))
     return before - end < FLAT * before
 
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from launcher.diagnosis.curves import Curve, Point, curve, level, peak_rate, rounded
+from launcher.diagnosis.curves import Curve, Point, curve, level, peak_rate, rounded, typical
 from launcher.diagnosis.rate import became_nan, gone_up
-from launcher.diagnosis.verdict import Records, Row, Verdict
+from launcher.diagnosis.verdict import Evidence, Records, Row, Verdict
 
 VANISHED = 1e-4
 """Of the largest group's gradient: less does not move the weights of a layer."""
@@ -16,6 +16,10 @@ JUMP = 30.0
 """Times the usual norm."""
 HUGE = 100.0
 """A gradient's norm that no training has in its usual course."""
+REPLACED = 0.3
+"""Of a weight's norm; a training that learns changes about a thousandth of it in a step."""
+STEP = 0.5
+"""Rate times clipped norm: the longest step that clipping should let pass."""
 DEAD = 0.5
 """Share of units that answer 0 to every sample."""
 
@@ -47,35 +51,52 @@ def vanishing(records: Records) -> Iterator[Verdict]:
         evidence=(low.evidence, high.evidence),
         field="train.model.activation",
         to="relu",
-        also="batch_norm in train.model, fewer layers",
+        also="train.init=kaiming_normal, batch_norm in train.model, fewer layers",
     )
 
 
 def exploding(records: Records) -> Iterator[Verdict]:
-    norms = whole(records.rows)
-    if not norms:
-        return
-    worst, usual = max(norms, key=lambda point: point.value), level(norms)
-    clipped = any("grad_norm" in row for row in records.rows)
+    """By the norm, or where clipping hides it, or the units are saturated by it, by what a step does to the weights."""
     gone = became_nan(records) is not None or gone_up(curve(records.rows, "train/loss")) is not None
-    jumped = worst.value >= HUGE and (worst.value >= JUMP * usual or worst.value >= JUMP * norms[0].value or usual >= HUGE)
-    if not jumped or (clipped and not gone):
+    told = norm_jumped(records.rows, gone=gone) or (weights_replaced(records.rows) if gone else None)
+    if told is None:
         return
+    words, evidence = told
+    rate = peak_rate(records.rows)
     yield Verdict(
         name="exploding gradients",
-        words=f"the gradient's norm reached {worst.value:.3g} at step {worst.step}; it was {norms[0].value:.3g} at step "
-        f"{norms[0].step}",
-        evidence=(worst.evidence, norms[0].evidence),
-        **tamer(records, clipped=clipped),
-        also="train.schedule.warmup=5%, a smaller train.optimizer.lr",
+        words=words,
+        evidence=evidence,
+        field="train.clip_grad_norm",
+        to=rounded(min(1.0, STEP / rate.value)) if rate is not None and rate.value else "1.0",
+        also="a smaller train.optimizer.lr, train.schedule.warmup=5%, train.init=orthogonal in a recurrent network",
     )
 
 
-def tamer(records: Records, *, clipped: bool) -> dict[str, str]:
-    rate = peak_rate(records.rows)
-    if clipped and rate is not None:
-        return {"field": "train.optimizer.lr", "to": rounded(rate.value / 10)}
-    return {"field": "train.clip_grad_norm", "to": "1.0"}
+Told = tuple[str, tuple[Evidence, ...]] | None
+
+
+def norm_jumped(rows: Sequence[Row], *, gone: bool) -> Told:
+    norms = whole(rows)
+    if not norms or (any("grad_norm" in row for row in rows) and not gone):  # clipped, to good effect
+        return None
+    worst, first, usual = max(norms, key=lambda point: point.value), norms[0], level(norms)
+    if worst.value < HUGE or (worst.value < JUMP * min(usual, first.value) and usual < HUGE):
+        return None
+    words = f"the gradient's norm reached {worst.value:.3g} at step {worst.step}; it was {first.value:.3g} at step {first.step}"
+    return words, (worst.evidence, first.evidence)
+
+
+def weights_replaced(rows: Sequence[Row]) -> Told:
+    updates = groups(rows, "update")
+    worst = max(updates, key=lambda key: level(updates[key]), default=None)
+    if worst is None or level(updates[worst]) < REPLACED:
+        return None
+    usual, loss = typical(updates[worst]), curve(rows, "train/loss")[-1]
+    words = (
+        f"each step changes {named(worst)} by about {usual.value:.0%} of its weights' norm, and train/loss is {loss.value:.4g}"
+    )
+    return words, (usual.evidence, loss.evidence)
 
 
 def whole(rows: Sequence[Row]) -> list[Point]:
@@ -105,7 +126,7 @@ def dead_units(records: Records) -> Iterator[Verdict]:
         evidence=(first.evidence, share.evidence),
         field="train.model.activation",
         to="leaky_relu",
-        also="a smaller train.optimizer.lr, train.schedule.warmup=5%",
+        also="a smaller train.optimizer.lr, train.schedule.warmup=5%, train.init=kaiming_normal",
     )
 
 

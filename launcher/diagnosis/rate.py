@@ -8,6 +8,7 @@ from itertools import pairwise
 from launcher.diagnosis.curves import (
     Curve,
     Point,
+    clearest,
     curve,
     level,
     long_enough,
@@ -27,6 +28,8 @@ BACK_UP = 0.1
 """Of the first loss: by so much it has to rise for a divergence."""
 OVER = 3.0
 """Times the later loss: a first stretch that was so high was thrown there by its own steps."""
+THROWN = 30.0
+"""A cross-entropy that no network has before it is trained: that of n classes begins about ln n."""
 SLOW = 0.25
 """Share of the first loss by which a training with too low a rate has come down at most."""
 STEADY = 0.4
@@ -90,7 +93,7 @@ def thrown_up(records: Records) -> Told:
     if not long_enough(train) or not found or max(points[-1].value for points in found) > 0.6:
         return None
     first, later = train[0], level(train[len(train) // 2 :])
-    if first.value < OVER * later or not ended_learning(train):
+    if first.value < OVER * later or (first.value < THROWN and not ended_learning(train)):
         return None
     words = f"train/loss was thrown up to {first.value:.4g} by the first steps and stays about {later:.4g}"
     return words, (first.evidence, train[-1].evidence, *(points[-1].evidence for points in found[:1]))
@@ -100,16 +103,19 @@ def too_low(records: Records) -> Iterator[Verdict]:
     train, rate = curve(records.rows, "train/loss"), peak_rate(records.rows)
     if not long_enough(train) or rate is None or solved(records.rows, enough=0.6) or train[0].value <= 0:
         return
-    levels, val = levels_of(train), levels_of(curve(records.rows, "val/loss"))
-    early = train[0].value - levels[0] > levels[0] - levels[-1]
-    little = SURE * noise(train) < levels[0] - levels[-1] < SLOW * levels[0]
-    if early or not little or not falls_on(levels) or not falls_on(val):
+    told = clearest(records.rows)
+    levels, fallen = levels_of(told), train[0].value - level(parts(train, 4)[-1])
+    early = told[0].value - levels[0] > levels[0] - levels[-1]
+    little = SURE * noise(told) < levels[0] - levels[-1] < SLOW * levels[0]
+    if early or not little or not 0 <= fallen < SLOW * train[0].value:
+        return
+    if not falls_on(levels):
         return
     yield Verdict(
         name="rate too low",
-        words=f"train/loss fell from {train[0].value:.4g} to {train[-1].value:.4g} in {train[-1].step} steps, and falls as fast "
+        words=f"{told[0].metric} fell from {told[0].value:.4g} to {told[-1].value:.4g} in {told[-1].step} steps, as fast "
         f"at the end as in the middle: a learning rate of {rate.value:.4g} does not get there",
-        evidence=(train[0].evidence, train[-1].evidence, rate.evidence),
+        evidence=(told[0].evidence, told[-1].evidence, rate.evidence),
         field="train.optimizer.lr",
         to=rounded(rate.value * 10),
         also="a longer run, or an optimizer that adapts its steps (adamw)",

@@ -59,6 +59,7 @@ U = [*course(2.2, 0.9, rows=8), *course(0.95, 1.8, rows=12)]
 FLAT_TAIL = [*course(2.3, 1.2, bend=3, rows=6), *course(1.2, 1.199, noise=0.005, rows=14)]
 SAWTOOTH = [*course(2.0, 0.8, rows=5), *course(1.5, 1.7, noise=0.1, rows=15)]
 NAN = event("failure", kind="nan", step=55, reason="the loss became NaN")
+ONE_CLASS = {"class": 0, "share": 1.0, "of_targets": 0.95}
 TWO_RANKS = {"step_s": [0.1, 0.1], "data_share": [0.01, 0.01]}
 
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -82,6 +83,8 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "validation rises, and so does training": ({"rows": rows([*course(2.0, 1, rows=8), *course(1.1, 2.1, rows=12)], val_loss=U)},
                                                ["diverging"]),
     "underfits": ({"rows": rows(course(2.3, 1.7, bend=6), val_loss=course(2.3, 1.7, bend=6))}, ["underfitting"]),
+    "validation still falls": (
+        {"rows": rows(course(2.3, 1.7, bend=6), val_loss=course(2.2, 1.6, bend=0.1))}, []),
     "a score that is good enough": (
         {"rows": rows(course(2.3, 1.7, bend=6), val_loss=course(2.3, 1.7, bend=6), val_accuracy=[0.8] * 20)}, []),
     "rises from the first row": ({"rows": rows(course(2.3, 4.0))}, ["diverging"]),
@@ -98,7 +101,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "killed, not NaN": ({"rows": rows(FALLS), "entries": [event("failure", kind="signal", step=7)]}, []),
     "a loss that is no number in one row": ({"rows": rows([*FALLS[:5], None, *FALLS[6:]])}, []),
     "rate too low": ({"rows": rows(course(2.3, 2.1), val_loss=course(2.3, 2.1))}, ["rate too low"]),
-    "rate too low, the noise is larger than the fall": ({"rows": rows(course(2.3, 2.29, noise=0.02))}, ["underfitting"]),
+    "rate too low, the noise is larger than the fall": ({"rows": rows(course(2.3, 2.29, noise=0.02))}, []),
     "a plateau at a constant rate": ({"rows": rows(FLAT_TAIL, val_loss=course(2.2, 1.2, bend=4))}, ["plateau"]),
     "the same, with a rate that was lowered": ({"rows": rows(FLAT_TAIL, lr=course(0.1, 0.0))}, []),
     "a plateau where nothing is left to learn": ({"rows": rows(course(2.3, 0.01, bend=20))}, []),
@@ -113,11 +116,21 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "exploding": ({"rows": rows(course(2.3, 2.3, noise=0.01), grad_rnn=[*[1.0] * 8, 5e4, *[1.0] * 11])}, ["exploding gradients"]),
     "exploding into NaN": (
         {"rows": rows([2.3, 2.4, 9.0], grad_rnn=[2.0, 900.0, 1e6]), "entries": [NAN]}, ["exploding gradients"]),
+    "steps as long as the weights": (
+        {"rows": rows(course(30.0, 350.0), lr=10.0, update_head=[0.9] * 20)}, ["exploding gradients"]),
+    "long steps that do no harm": ({"rows": rows(FALLS, update_head=[0.9] * 20)}, []),
     "a norm that is clipped": ({"rows": [row | {"grad_norm": 500.0 if row["step"] == 50 else 1.0} for row in rows(FALLS)]}, []),
     "clipped, and diverging all the same": (
         {"rows": [row | {"grad_norm": 5000.0 if row["step"] > 100 else 1.0} for row in rows(SAWTOOTH)]}, ["exploding gradients"]),
     "dead units": ({"rows": rows(FLAT_TAIL, dead_1=[0.1, *[0.9] * 19])}, ["dead units"]),
     "units that came back": ({"rows": rows(FALLS, dead_1=[*[0.9] * 15, *[0.2] * 5])}, []),
+    "one class at the end": (
+        {"rows": rows(FLAT_TAIL, val_accuracy=[0.95] * 20), "entries": [event("one_class", step=200, **ONE_CLASS)]},
+        ["collapse to one class"]),
+    "one class in a smoke test": (
+        {"rows": rows([2.3, 2.2], val_accuracy=[0.2, 0.2]), "entries": [event("one_class", step=20, **ONE_CLASS)]}, []),
+    "one class in the beginning": (
+        {"rows": rows(FALLS, val_accuracy=course(0.5, 0.9)), "entries": [event("one_class", step=10, **ONE_CLASS)]}, []),
     "waits for batches": ({"timings": timings(data_share=[0.5])}, ["data-bound"]),
     "one rank of two waits": ({"timings": timings(step_s=[0.1, 0.1], data_share=[0.0, 0.6])}, ["data-bound"]),
     "waits, for a second in all": ({"timings": timings(steps=10, step_s=[0.05], data_share=[0.5])}, []),

@@ -312,3 +312,17 @@ def pictures(samples: int = 30, classes: int = 3, side: int = 8) -> TensorDatase
     """Pixels from 0 to 1."""
     generator = torch.Generator().manual_seed(1)
     return TensorDataset(torch.rand(samples, 3, side, side, generator=generator), torch.arange(samples) % classes)
+
+
+class Slow(Noisy):
+    """Every item takes 2 ms."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        time.sleep(0.002)
+        return torch.ones(6), index % 5
+
+
+class SlowOnRankOne(OfFeatures):
+    def forward(self, features: Tensor) -> Tensor:
+        time.sleep(0.01 if os.environ.get("RANK") == "1" else 0.0)
+        return super().forward(features)

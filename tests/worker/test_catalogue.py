@@ -68,8 +68,9 @@ ARGUMENTS: dict[str, Given] = {
 GRU = {"target": "gru", "input_size": 6, "out_features": 5}
 RAGGED = {"target": "tests.worker.sets:Ragged"}
 SEQUENCES: Given = {"data": {"train": RAGGED, "batch_size": 8, "collate": "pad"}}
-LABELS: Given = {"data": {"train": RAGGED | {"labels": True}, "batch_size": 8, "collate": "pad"}}
-TO_NUMBERS: Given = {"data": {"train": NUMBERS, "batch_size": 8}}
+LABELED = RAGGED | {"labels": True}
+LABELS: Given = {"data": {"train": LABELED, "val": LABELED, "batch_size": 8, "collate": "pad"}}
+TO_NUMBERS: Given = {"data": {"train": NUMBERS, "val": NUMBERS, "batch_size": 8}}
 TO_MARKS: Given = {"data": {"train": {"target": "tests.worker.sets:marks", "samples": 8}, "batch_size": 8}}
 TRAIN: dict[tuple[str, str], Given] = {
     # what has to stand in `train` beside an entry, where its kind's own does not do
@@ -81,6 +82,8 @@ TRAIN: dict[tuple[str, str], Given] = {
     ("loss", "nll"): {"model": {"target": "tests.worker.sets:Ending", "by": "LogSoftmax"}},
     ("loss", "kl_div"): TO_MARKS | {"model": {"target": "tests.worker.sets:Ending", "by": "LogSoftmax"}},
     ("collate", "pad"): SEQUENCES | {"model": GRU},
+    **{("metric", name): TO_NUMBERS | {"loss": "mse"} for name in ("mae", "mse", "rmse", "r2", "explained_variance")},
+    ("metric", "error_rate"): LABELS | {"model": GRU | {"output": "all"}, "loss": "ctc"},
     ("loss", "ctc"): LABELS | {"model": GRU | {"output": "all"}},
     ("data", "diabetes"): {"model": {"target": "tests.worker.sets:AnyInput", "outputs": 1}, "loss": "mse"},
 }  # fmt: skip

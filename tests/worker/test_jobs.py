@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 
 from launcher.diagnosis import verdicts_of
-from launcher.events import ledger
 from launcher.load import dump_job, load_job
 from launcher.rundir import RunDir
-from launcher.search.tally import tally
 from launcher.worker.job import read_job
 from launcher.worker.train import train
 from launcher.worker.world import joined
@@ -31,10 +29,15 @@ SHORT = [
 EXPECTED: dict[str, tuple[str, float, float]] = {
     # what its third line of comment says: metric, and from where to where it may end
     "digits": ("val/accuracy", 0.95, 1.0),
+    "early-stopping": ("epoch", 2, 100),
     "mlp": ("val/loss", 0.50, 0.56),
     "resnet": ("val/accuracy", 0.98, 1.0),
     "sweep": ("val/loss", 0.50, 0.56),
+    "transfer": ("val/accuracy", 0.7, 1.0),
+    "transfer-base": ("val/accuracy", 0.97, 1.0),
 }  # fmt: skip
+BEFORE = {"transfer": "transfer-base"}
+"""What has to be run first."""
 
 
 def a_few_steps(folder: Path) -> dict[str, list[str]]:
@@ -45,7 +48,9 @@ def a_few_steps(folder: Path) -> dict[str, list[str]]:
 def shortened(name: str, folder: Path) -> RunDir:
     run = RunDir(folder)
     run.path.mkdir()
-    run.job.write_text(dump_job(load_job(str(JOBS / f"{name}.yaml"), overrides=SHORT)))
+    run.job.write_text(
+        dump_job(load_job(str(JOBS / f"{name}.yaml"), overrides=[*SHORT, *(["train.weights=null"] if name in BEFORE else [])]))
+    )
     job = read_job(run)
     with joined(job) as world:
         assert train(run, job, world) == 0, name
@@ -77,11 +82,12 @@ def test_whole_it_does_what_it_says(name: str, tmp_path: Path) -> None:
 
 
 def trained(name: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Its last row, and what is said of it."""
+    """Its last row, and what is said of it; of a sweep its best trial's."""
     environment = {**os.environ, "LAUNCHER_RUNS": str(folder)}
-    subprocess.run([LAUNCH, str(JOBS / f"{name}.yaml"), "--set", "resources.device=cpu"], env=environment, check=True)
-    (run,) = folder.iterdir()
-    if (run / "best.yaml").exists():
-        run = run / "trials" / str(tally(ledger(RunDir(run)), load_job(run / "job.yaml").sweep).best["trial"])
-    rows = (run / "metrics.jsonl").read_text().splitlines()
-    return json.loads(rows[-1]), [verdict.name for verdict in verdicts_of(RunDir(run))]
+    for each in filter(None, (BEFORE.get(name), name)):
+        subprocess.run([LAUNCH, str(JOBS / f"{each}.yaml"), "--set", "resources.device=cpu"], env=environment, check=True)
+    run = max(path for path in folder.iterdir() if not path.name.startswith("."))
+    trials = [RunDir(path) for path in run.glob("trials/*")] or [RunDir(run)]
+    ends = [(json.loads(trial.metrics.read_text().splitlines()[-1]), trial) for trial in trials]
+    row, best = min(ends, key=lambda end: end[0].get("val/loss", 0.0))
+    return row, [verdict.name for verdict in verdicts_of(best)]
