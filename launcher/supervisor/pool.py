@@ -251,8 +251,20 @@ class Pool:
         self.looked = now
         for agent in list(self.agents.values()):
             patience_s = self.lost_after_s if agent.greeted else max(START_S, self.lost_after_s)
-            if now - agent.heard > patience_s:
+            if agent.id not in self.agents or now - agent.heard <= patience_s:
+                continue
+            if self.stands_still(agent.carrier):
+                for each in list(agent.carrier.agents.values()):
+                    self.lose(each, "ended", "what carries the messages of all agents stands still")
+            else:
                 self.lose(agent, "silent", f"nothing heard of it for {patience_s:g} s")
+
+    def stands_still(self, carrier: Carrier) -> bool:
+        """All at once, the agent on this very machine too: then it is not the nodes."""
+        now = time.monotonic()
+        return len(carrier.agents) > 1 and all(
+            each.greeted and now - each.heard > self.lost_after_s / 2 for each in carrier.agents.values()
+        )
 
     def lose(self, agent: Agent, why: Why, text: str, *, gone: bool = False) -> None:
         """Ends it beside everything else: the others are heard and pinged meanwhile. `gone`: it is known that nothing is left.

@@ -159,7 +159,7 @@ class Succession:
 
 
 def left_over(entries: Sequence[Mapping[str, Any]], own: str | None) -> list[str]:
-    """Successors that may still be queued, or wait for the run, while another job goes on with it: of a job that was requeued."""
+    """Successors that could not be withdrawn, and may still be queued, or wait for the run, while another job goes on with it."""
     queued = [entry.get("job") for entry in entries if entry["event"] == "successor"]
     settled = [entry.get("job") for entry in entries if entry["event"] in ("withdrawn", "supervising")]
     return [number for number in dict.fromkeys(queued) if number and number != own and number not in settled]

@@ -181,12 +181,12 @@ def preempted(scene: Scene, dice: random.Random) -> str:
 
 
 def requeued(scene: Scene, dice: random.Random) -> str:
-    """By an administrator, though it was submitted with --no-requeue."""
+    """Which Slurm refuses, since jobs are submitted with --no-requeue."""
     jobs = scene.cluster.run("squeue", "-h", "-t", "RUNNING", "-o", "%i").split()
     for job in jobs:
         with suppress(AssertionError):
             scene.cluster.run("scontrol", "requeue", job)
-    return "requeued"
+    return "requeue asked for"
 
 
 def job_cancelled(scene: Scene, dice: random.Random) -> str:

@@ -88,6 +88,7 @@ def test_a_supervisor_whose_run_was_taken_ends_without_a_word(scripted: Scripted
     ("kinds", "own", "left"),
     [
         (["queued", "supervising:1", "successor:2"], "1", ["2"]),  # job 1 was requeued
+        (["queued", "supervising:1", "successor:2", "stopped", "queued", "supervising:3"], "3", ["2"]),  # no answer from Slurm
         (["queued", "supervising:1", "successor:2", "supervising:2"], "2", []),
         (["queued", "supervising:1", "successor:2", "withdrawn:2", "queued", "supervising:3"], "3", []),
         (["queued", "supervising:1", "successor:2"], "2", []),

@@ -35,14 +35,23 @@ print('{"kind": "gone", "agent": 0}', flush=True)
 time.sleep(100)
 """
 
+GREET = """
+import json, sys
+for agent in (0, 1):
+    print(json.dumps({"kind": "hello", "agent": agent}), flush=True)
+for line in sys.stdin:
+    for agent in ANSWERING:
+        print(json.dumps({"kind": "pong", "agent": agent}), flush=True)
+"""
+
 
 @contextmanager
-def pool_of(script: str, backend: str, lost_after_s: float, log: Path = Path(os.devnull)) -> Iterator[Pool]:
-    """One agent, which behaves as the script says."""
+def pool_of(script: str, backend: str, lost_after_s: float, *, agents: int = 1, log: Path = Path(os.devnull)) -> Iterator[Pool]:
+    """So many agents over one stream, which behave as the script says."""
     carried = ModuleType("carried")
     carried.start_agents = lambda _plan, nodes, log: [(start_carrier([sys.executable, "-S", "-c", script], log), nodes)]  # type: ignore[attr-defined]
-    machines = (Machine(host="host0", address="127.0.0.1", cpus=(0,)),)
-    plan = make_plan(job(resources={"nodes": 1}), Cluster(backend=backend, machines=machines, python=sys.executable))
+    machines = tuple(Machine(host=f"host{index}", address="127.0.0.1", cpus=(0,)) for index in range(agents))
+    plan = make_plan(job(resources={"nodes": agents}), Cluster(backend=backend, machines=machines, python=sys.executable))
     with Pool(carried, log=log, lost_after_s=lost_after_s) as pool:  # type: ignore[arg-type]
         pool.start(plan, plan.nodes)
         yield pool
@@ -102,3 +111,13 @@ def test_an_agent_whose_ranks_did_not_end_is_waited_for() -> None:
         pool.lose(agent, "ended", "its ranks were not gone")
         assert heard(pool, "lost") == "lost"
         assert time.monotonic() >= agent.heard + 1.5
+
+
+@pytest.mark.parametrize(("answering", "lost"), [((), {0: "ended", 1: "ended"}), ((0,), {1: "silent"})])
+def test_no_node_is_suspect_where_the_one_stream_of_all_stands_still(answering: tuple[int, ...], lost: dict[int, str]) -> None:
+    with pool_of(GREET.replace("ANSWERING", repr(answering)), "slurm", 1.5, agents=2) as pool:
+        found: dict[int, str] = {}
+        until = time.monotonic() + 30
+        while len(found) < len(lost) and time.monotonic() < until:
+            found |= {news.agent: news.message["why"] for news in pool.poll(0.02) if news.kind == "lost"}
+        assert found == lost
