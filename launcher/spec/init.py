@@ -17,7 +17,7 @@ def form(value: object) -> str:
 
 InitTarget = Annotated[Target, Of("init")]
 Init = Annotated[
-    Annotated[InitTarget, Tag("of all")]
+    Annotated[Target, Of("init", named=True), Tag("of all")]
     | Annotated[
         dict[str, InitTarget],
         Tag("by pattern"),

@@ -40,6 +40,8 @@ class Of:
 
     kind: Kind
     beside: type[BaseModel] | None = None
+    named: bool = False
+    """Whether a mapping without `target` is something else, and not one whose base may have it."""
 
     def check(self, value: Any, validate: Callable[[Any], Any]) -> Any:
         """Raises ValidationError, located inside the target, where a catalogue entry does not take the arguments."""
@@ -74,7 +76,7 @@ class Of:
         known = [entry for (kind, _), entry in catalogue().items() if kind == self.kind]
         bare = [entry.name for entry in known if all(default is not ... for _, default in entry.arguments.values())]
         path = {"type": "string", "pattern": f"^{IMPORT_PATH}$"}
-        free = {"type": "object", "properties": beside | {"target": path}}
+        free = {"type": "object", "properties": beside | {"target": path}} | ({"required": ["target"]} if self.named else {})
         alike = [list(group) for _, group in groupby(known, key=lambda entry: (entry.doc, entry.arguments))]
         return {"anyOf": [{"enum": bare}, path, *(described(group, beside) for group in alike), free]}
 

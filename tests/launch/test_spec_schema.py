@@ -59,6 +59,29 @@ def test_a_broken_training_fails(train: str, old: str, new: str) -> None:
     assert errors(train.replace(old, new))
 
 
+@pytest.mark.parametrize(("line", "fine"), [
+    ("init: zeros", True), ("init: {target: normal, std: 0.1}", True),
+    ("init: {'a.*': zeros, '*': {target: orthogonal}}", True), ("init: zerso", False),
+    ("init: {target: normal, sdt: 0.1}", False),
+    ("init: {'a.*': zerso}", False), ("init: {'a.*': {target: normal, sdt: 1.0}}", False), ("parallel: fsdp", False),
+])  # fmt: skip
+def test_what_may_stand_beside_the_model(train: str, line: str, fine: bool) -> None:
+    assert (errors(f"{train}  {line}\n") == []) is fine
+
+
+@pytest.mark.parametrize(("model", "fine"), [
+    ("{target: sequential, layers: [ReLU, {target: Linear, out_features: 3}, {target: my.mod:Block, width: 3}]}", True),
+    ("{target: sequential, layers: [ReLU, {target: Linear, out_feature: 3}]}", False),
+    ("{target: sequential, layers: [ReLUU]}", False),
+    ("{target: mlp, in_features: 2, out_features: 2, activation: my.mod:Act}", True),
+    ("{target: mlp, in_features: 2, out_features: 2, activation: gleu}", False),
+])  # fmt: skip
+def test_layers_and_activations_of_a_model(train: str, model: str, fine: bool) -> None:
+    given = train.replace("{target: mlp, in_features: 64, out_features: 10}", model)
+    assert given != train
+    assert (errors(given) == []) is fine
+
+
 def test_fields_are_described() -> None:
     definitions = SCHEMA["$defs"]
     assert definitions["Resources"]["properties"]["nodes"]["description"].startswith("Machines")

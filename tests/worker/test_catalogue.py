@@ -85,6 +85,8 @@ TRAIN: dict[tuple[str, str], Given] = {
     **{("metric", name): TO_NUMBERS | {"loss": "mse"} for name in ("mae", "mse", "rmse", "r2", "explained_variance")},
     ("metric", "error_rate"): LABELS | {"model": GRU | {"output": "all"}, "loss": "ctc"},
     ("loss", "ctc"): LABELS | {"model": GRU | {"output": "all"}},
+    ("data", "waves"): {"data": {"train": {"target": "waves", "samples": 8}, "batch_size": 8, "collate": "pad"},
+                        "model": {"target": "gru", "input_size": 1, "out_features": 4}},
     ("data", "diabetes"): {"model": {"target": "tests.worker.sets:AnyInput", "outputs": 1}, "loss": "mse"},
 }  # fmt: skip
 WITHOUT_FILES = {entry.name for entry in CATALOGUE.values() if entry.builds.endswith(":from_torchvision")}

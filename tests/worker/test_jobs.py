@@ -32,6 +32,7 @@ EXPECTED: dict[str, tuple[str, float, float]] = {
     "early-stopping": ("epoch", 2, 100),
     "mlp": ("val/loss", 0.50, 0.56),
     "resnet": ("val/accuracy", 0.98, 1.0),
+    "rnn": ("val/accuracy", 0.95, 1.0),
     "sweep": ("val/loss", 0.50, 0.56),
     "transfer": ("val/accuracy", 0.7, 1.0),
     "transfer-base": ("val/accuracy", 0.97, 1.0),

@@ -133,8 +133,8 @@ def test_what_lies_behind_a_sequence_has_no_part(cell: str, output: str) -> None
 def test_sequences_train_alike_at_any_world_size(tmp_path: Any) -> None:
     model = {"target": "gru", "input_size": 4, "hidden_size": 6, "num_layers": 2, "bidirectional": True, "out_features": 5}
     job = a_job(model=model, loss="sets:of_sequences", precision="fp64", max_steps=6,
-                data={"train": "sets:Sequences", "batch_size": 15})  # fmt: skip
-    runs = {str(size): run_of(tmp_path / str(size), job | {"log": {"every": "1 steps", "plots": False}}) for size in (1, 2)}
+                data={"train": {"target": "sets:Sequences", "samples": 31}, "batch_size": 15})  # fmt: skip
+    runs = {str(size): run_of(tmp_path / str(size), job | {"log": {"every": "1 steps", "plots": False}}) for size in (1, 3)}
     trained(runs, int)
     one, two = (last_weights(run) for run in runs.values())
     assert max(float((one[name] - two[name]).abs().max()) for name in one) <= 1e-12

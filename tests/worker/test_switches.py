@@ -21,6 +21,8 @@ from launcher.worker.replicas import Replicas, replicated, warning
 from tests.worker.test_failures import error_of
 from tests.worker.test_networks import last_weights, network
 from tests.worker.test_plain import train_all
+from tests.worker.test_resume import STOPS, outcome, train_with_stops
+from tests.worker.test_resume import job as described
 from tests.worker.worlds import ALONE, a_job, on_ranks, run_of, train_run
 
 MODELS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
@@ -86,11 +88,12 @@ def test_two_ranks_train_alike_with_blocks_computed_anew(tmp_path: Path) -> None
 
 
 def test_channels_last_lays_out_weights_and_images_and_changes_no_result() -> None:
-    plain, model = network(**CNN), network(**CNN)
+    colours = CNN | {"in_channels": 3}
+    plain, model = network(**colours), network(**colours)
     to_channels_last(model)
     seen: list[Tensor] = []
     model[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # type: ignore[index, operator, union-attr]
-    images = torch.randn(4, 1, 8, 8).repeat(1, 1, 1, 1)
+    images = torch.randn(4, 3, 8, 8)
     output = model.eval()(images)
     assert model[4].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[index, operator, union-attr]
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
@@ -179,6 +182,16 @@ def test_compiled_it_trains_alike(tmp_path: Path, train: dict[str, Any], world_s
     if not train["model"].get("dropout"):  # compiled, it draws other masks
         one, other = last_weights(plain), last_weights(run)
         assert max(float((one[name] - other[name]).abs().max()) for name in one) <= 1e-10
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_compiled_and_stopped_again_and_again_it_ends_the_same(tmp_path: Path, world_size: int) -> None:
+    undisturbed, disturbed = (run_of(tmp_path / name, described(compile=True)) for name in ("undisturbed", "disturbed"))
+    on_ranks(world_size, compiled, tmp_path / "kernels", train_run, undisturbed)
+    codes = on_ranks(world_size, compiled, tmp_path / "others", train_with_stops, disturbed, STOPS)
+    assert [each for each, _ in codes] == [[75, 75, 75, 0]] * world_size
+    assert outcome(disturbed) == outcome(undisturbed)
 
 
 def test_ranks_that_nobody_asked_for_are_refused_before_the_first_step(tmp_path: Path) -> None:

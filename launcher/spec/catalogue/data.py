@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from launcher.spec.base import Said
-from launcher.spec.catalogue.entry import REQUIRED, Arguments, Count, Entry
+from launcher.spec.catalogue.entry import REQUIRED, Arguments, Count, Entry, Rate
 from launcher.spec.catalogue.images import IMAGES
 
 SKLEARN = ("sklearn.datasets", "sklearn.model_selection")
@@ -61,6 +61,12 @@ DATA = (
           {**SPLIT, **NORMALIZE, "normalize_target": (bool, False)}, needs=SKLEARN, samples=samples_of("diabetes")),
     Entry("data", "fake_data", "launcher.worker.data.fake:fake_data", "random inputs and classes, for trying things out", {
         "samples": (Count, 1000), "shape": (list[Count], [3, 32, 32]), "num_classes": (Count, 10), "seed": (int, 0)},
+          samples=lambda given: int(given.get("samples", 1000))),
+    Entry("data", "waves", "launcher.worker.data.waves:Waves",
+          "noisy waves of 4 shapes, each of its own length: sequences (T, 1) and classes, made on the spot; for collate: pad", {
+              "split": (Literal["train", "val"], "train"), "samples": (Count, 1000),
+              "steps": (Annotated[list[Count], Field(min_length=2, max_length=2)], [20, 60]), "noise": (Rate, 0.3),
+              "seed": (int, 0)},
           samples=lambda given: int(given.get("samples", 1000))),
     Entry("data", "npz", "launcher.worker.data.files:arrays",
           "arrays of a .npz file: those named, else input, image or x, and target, targets, label, labels or y", {
