@@ -26,7 +26,7 @@ def told(training: Training, batch: Any, *, split: str = "train", step: int | No
         if error.kind != "spec" or step == 0:
             error.details = where | error.details
             raise
-        words = f"{error}. {at(step)} of train.data.{split} is {nested.described(batch)}"
+        words = f"{error}. {at(step).capitalize()} of train.data.{split} is {nested.described(batch)}"
         raise WorkerError(words, kind="error", details=where | error.details) from error
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError) as error:
         if out_of_memory(error) or located(error) or peer_is_gone(error):

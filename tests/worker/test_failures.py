@@ -12,6 +12,7 @@ import torch
 from launcher.rundir import RunDir, read_json
 from launcher.worker import step
 from launcher.worker.errors import WorkerError
+from tests.worker.sets import Noisy
 from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 NOISY = {"model": {"target": "mlp", "in_features": 6, "out_features": 5}}
@@ -128,6 +129,35 @@ def test_mistakes_in_a_job_are_told_before_the_first_step(tmp_path: Path) -> Non
         assert words in message
         assert kind == "spec", message
     assert found[-1][2]["where"].endswith("broken.py:3")
+
+
+class Late(Noisy):
+    """Sample 33 has a class that the model lacks, or another shape."""
+
+    def __init__(self, samples: int = 40, *, shape: bool = False) -> None:
+        super().__init__(samples)
+        self.shape = shape
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        features, target = super().__getitem__(index)
+        if index != 33:
+            return features, target
+        return (features[:5], target) if self.shape else (features, 7)
+
+
+@pytest.mark.parametrize(("late", "words"), [
+    ({}, "train.loss: cross_entropy targets from 7 to 7 are outside the 5 classes of the model's output (0 to 4)"),
+    ({"shape": True}, "the batch after step 33 of train.data.train does not go through train.model (mlp) and train.loss"),
+])  # fmt: skip
+def test_a_later_batch_that_does_not_fit_is_told_with_step_and_rank_and_is_no_mistake_of_the_job(
+    tmp_path: Path, late: dict[str, Any], words: str
+) -> None:
+    data = {"train": {"target": "test_failures:Late", **late}, "batch_size": 1, "shuffle": False}
+    run = run_of(tmp_path / "run", a_job(**NOISY, data=data, max_steps=40))
+    ((error, *_),) = (on_ranks(1, error_of, run),)
+    assert (error.kind, error.details["rank"]) == ("error", 0)
+    assert words in str(error)
+    assert "after step 33 of train.data.train" in str(error)
 
 
 def test_rows_have_what_a_function_of_the_step_has_and_no_more(tmp_path: Path) -> None:

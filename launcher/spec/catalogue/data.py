@@ -59,6 +59,10 @@ DATA = (
     Entry("data", "diabetes", "launcher.worker.data.tables:diabetes",
           "scikit-learn's 442 patients, 10 features, the disease's progression as a number, split 80/20",
           {**SPLIT, **NORMALIZE, "normalize_target": (bool, False)}, needs=SKLEARN, samples=samples_of("diabetes")),
+    Entry("data", "glyphs", "launcher.worker.data.glyphs:Glyphs",
+          "rows of hand-written digits, read column by column: sequences of differing lengths for the loss ctc", {
+              "samples": (Count, 1000), **SPLIT, "shortest": (Count, 2), "longest": (Count, 6), "seed": (int, 0)},
+          needs=SKLEARN, samples=lambda given: int(given.get("samples", 1000))),
     Entry("data", "fake_data", "launcher.worker.data.fake:fake_data", "random inputs and classes, for trying things out", {
         "samples": (Count, 1000), "shape": (list[Count], [3, 32, 32]), "num_classes": (Count, 10), "seed": (int, 0)},
           samples=lambda given: int(given.get("samples", 1000))),
