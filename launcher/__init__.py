@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from launcher.api import open as open  # noqa: A004  # the name that CONTRACTS promises
     from launcher.api import run as run
     from launcher.api import submit as submit
+    from launcher.api import sweep as sweep
     from launcher.errors import BackendError as BackendError
     from launcher.errors import Cancelled as Cancelled
     from launcher.errors import LaunchError as LaunchError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     __version__: str
 
 HOMES = {
-    "api": ("Run", "open", "run", "submit"),
+    "api": ("Run", "open", "run", "submit", "sweep"),
     "errors": ("BackendError", "Cancelled", "LaunchError", "SpecError", "Stopped", "UsageError"),
     "rank": ("pulse", "should_stop"),
 }

@@ -6,21 +6,24 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher import backends
 from launcher.diagnosis import Verdict, verdicts_of
 from launcher.errors import BackendError, Cancelled, LaunchError, Problem, SpecError, Stopped, UsageError
 from launcher.events import LIVE, State, Summary, ledger, record, summarize
-from launcher.load import load_job
+from launcher.load import load_job, load_search
 from launcher.plan import read_plan
 from launcher.prepare import plan_for, prepare
 from launcher.rundir import RunDir, json_lines, live, locked, owner, write_atomic
 from launcher.runs import find_run, runs_folder
 from launcher.standing import Look, standing
 from launcher.weights import settled
+
+if TYPE_CHECKING:
+    import optuna
 
 POLL_S = 0.1
 ASK_S = 1.0
@@ -125,6 +128,29 @@ def submit(
     with locked(directory) as lock:
         start_detached(directory, lock=lock)
     return Run(directory)
+
+
+def sweep(
+    spec: str | os.PathLike[str],
+    *,
+    nodes: int | None = None,
+    backend: str = "auto",
+    overrides: Overrides | None = None,
+    objective: Callable[..., float] | str | None = None,
+) -> optuna.Study:
+    """Runs a sweep to its end; Optuna's study of it. With `objective` it is over this function: fn(**parameters) -> number.
+
+    Raises as `run` does.
+    """
+    if objective is not None:
+        from launcher.search.objective import search_function
+
+        asked = load_search(spec, overrides=as_set(overrides))
+        folder = Path(f"{asked.name}.search").absolute()
+        return search_function(objective, asked.sweep, seed=asked.seed, name=asked.name, folder=folder)
+    from launcher.search.journal import study_of
+
+    return study_of(run(spec, nodes=nodes, backend=backend, overrides=overrides).path)
 
 
 def open(run: str | os.PathLike[str]) -> Run:  # noqa: A001  # the name that CONTRACTS promises

@@ -16,6 +16,11 @@ from launcher.spec import Job
 def plan_for(job: Job) -> Plan:
     """The plan on what there is. Raises BackendError; UsageError where the script is not there, or the code too large to copy."""
     plan = make_plan(job, backends.of(job).cluster(job))
+    if job.sweep is not None and plan.backend in backends.QUEUES:
+        raise UsageError(
+            "sweep: in a queue a sweep is not run yet. --backend local runs its trials on this machine (inside an allocation: on "
+            "the node where launch is called), --backend hosts over ssh"
+        )
     refuse_missing_script(job)
     if copies(plan):
         snapshot.survey(job)

@@ -16,12 +16,13 @@ from launcher.errors import UsageError
 @options.detach_option
 @options.follow_option
 @click.option("--after", type=options.RunName(), metavar="RUN", help="Begin once that run is done; if it fails, do not begin.")
+@click.option("--objective", metavar="MOD:FN", help="Search over a Python function instead: fn(**parameters) -> number.")
 @options.ranks_option
 @options.runs_option
 @options.json_option
 def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[str, ...], dry_run: bool,
-            prepare: bool, detach: bool, follow: bool, after: str | None, ranks: str | None, runs: str | None,
-            as_json: bool) -> int:  # fmt: skip
+            prepare: bool, detach: bool, follow: bool, after: str | None, objective: str | None, ranks: str | None,
+            runs: str | None, as_json: bool) -> int:  # fmt: skip
     """Train what a job file says. `launch SPEC` is short for `launch run SPEC`.
 
     \b
@@ -41,6 +42,10 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     from launcher.runs import find_run, runs_folder
     from launcher.weights import settled
 
+    if objective is not None:
+        from launcher.cli import searching
+
+        return searching.search(spec, objective, overrides, as_json=as_json)
     if dry_run + prepare + detach > 1:
         raise UsageError("give one of --dry-run, --prepare and --detach")
     job = load_job(spec, overrides=overrides, flags={"nodes": nodes, "backend": backend})
@@ -50,8 +55,6 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     other = find_run(after, runs_folder(runs)) if after else None
     plan = plan_for(job)
     options.parse_ranks(ranks, plan.world.world_size)
-    if job.sweep is not None:
-        refuse_queue(plan.backend)
     if dry_run and job.sweep is not None:
         from launcher.cli import show_sweep
 
@@ -80,12 +83,3 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
         else:
             return starting.foreground(run, settle(job, plan), plan, ranks=ranks, as_json=as_json)
     return starting.queued(run, job, plan, number, follow=follow, ranks=ranks, as_json=as_json)
-
-
-def refuse_queue(backend: str) -> None:
-    """Raises UsageError."""
-    if backend == "slurm":
-        raise UsageError(
-            "sweep: on Slurm a sweep is not run yet. --backend local runs its trials on this machine (inside an allocation: on "
-            "its first node), --backend hosts over ssh"
-        )

@@ -18,6 +18,7 @@ from launcher.load.profile import over_profile
 from launcher.load.reading import decoded, read_source
 from launcher.load.validate import validated
 from launcher.spec import Job
+from launcher.spec.search import Search
 
 
 def load_job(
@@ -44,6 +45,13 @@ def parse_job(
 ) -> Job:
     """The job of a text; `source` is the file name that errors show and that `extends` is relative to. Raises SpecError."""
     return resolved(decoded(source, text.encode("utf-8", "surrogatepass")), overrides, flags or {}, workdir)[0]
+
+
+def load_search(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> Search:
+    """Only what a search over a function needs of a job file: name, seed and sweep. Raises SpecError."""
+    from launcher.load.searching import searched
+
+    return searched(read_source(path), overrides)
 
 
 def dump_job(job: Job) -> str:

@@ -22,10 +22,8 @@ NAME = "optuna.journal"
 
 class Journal:
     def __init__(self, folder: Path, sweep: Sweep, distributions: Mapping[str, Any], name: str) -> None:
-        path = str(folder / NAME)
-        storage = JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
         self.distributions = dict(distributions)
-        self.study = optuna.create_study(storage=storage, study_name=name, direction=sweep.goal, load_if_exists=True)
+        self.study = optuna.create_study(storage=storage_in(folder), study_name=name, direction=sweep.goal, load_if_exists=True)
         self.drawn: list[dict[str, Any]] = [dict(trial.params) for trial in self.study.trials]
         """By number of the trial."""
 
@@ -38,3 +36,15 @@ class Journal:
 
     def tell(self, number: int, end: End, value: float | None) -> None:
         self.study.tell(number, value if end == "done" else None, state=STATES[end], skip_if_finished=True)
+
+
+def storage_in(folder: Path) -> JournalStorage:
+    path = str(folder / NAME)
+    return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
+
+
+def study_of(folder: Path) -> optuna.Study:
+    """The one study of a sweep's directory."""
+    storage = storage_in(folder)
+    [name] = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage)

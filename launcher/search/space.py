@@ -34,6 +34,11 @@ def whole_ranges(job: Job) -> frozenset[str]:
     return frozenset(path for path, given in ranges.items() if given.whole and takes_fractions(tree, path) is not True)
 
 
+def integers_of(sweep: Sweep) -> frozenset[str]:
+    """The same of a function's arguments, whose types nobody knows."""
+    return frozenset(path for path, given in sweep.parameters.items() if isinstance(given, Range) and given.whole)
+
+
 def distributions(sweep: Sweep, whole: frozenset[str]) -> dict[str, Any]:
     """Optuna's, by path. `whole`: ranges of integers."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution

@@ -124,6 +124,10 @@ def best(trials: Mapping[int, Trial], sweep: Sweep) -> Trial | None:
 
 
 def write_results(run: RunDir, sweep: Sweep, trials: Mapping[int, Trial]) -> None:
+    write_atomic(run.path / RESULTS, results_text(sweep, trials))
+
+
+def results_text(sweep: Sweep, trials: Mapping[int, Trial]) -> str:
     """results.csv (CONTRACTS: JSON): `trial, state, value`, a column for each parameter, and with folds `spread`."""
     paths = list(sweep.parameters)
     text = io.StringIO()
@@ -133,7 +137,7 @@ def write_results(run: RunDir, sweep: Sweep, trials: Mapping[int, Trial]) -> Non
         if trial.state != "running":
             spread = [shown(trial.spread)] if sweep.folds else []
             rows.writerow([number, trial.state, shown(trial.value), *(shown(trial.parameters[path]) for path in paths), *spread])
-    write_atomic(run.path / RESULTS, text.getvalue())
+    return text.getvalue()
 
 
 def shown(value: Any) -> str:
@@ -154,3 +158,8 @@ def copied(path: Path, to: Path) -> None:
     """What a sweep's runs share is kept with each: a trial can be copied or moved by itself."""
     if path.exists() and not to.exists():
         write_atomic(to, path.read_bytes(), durable=False)
+
+
+def write_parameters(folder: Path, trial: Trial) -> None:
+    """best.yaml of a search over a function: its arguments."""
+    write_atomic(folder / BEST, "".join(f"{name}: {json.dumps(value)}\n" for name, value in trial.parameters.items()))

@@ -1,0 +1,75 @@
+"""The search over a Python function."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import launcher
+from tests.search.conftest import newest, results
+
+Launch = Callable[..., subprocess.CompletedProcess[str]]
+SPEC = """
+seed: 4
+sweep:
+  method: tpe
+  metric: height
+  goal: minimize
+  trials: 12
+  parameters: {x: {min: -2.0, max: 2.0}, kind: [bowl, bump]}
+"""
+MINE = """
+def height(x, kind):
+    if kind == "bump" and x > 1.5:
+        raise ValueError("off the map")
+    return x * x if kind == "bowl" else -x * x
+"""
+
+
+@pytest.fixture(autouse=True)
+def search(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "search.yaml").write_text(SPEC)
+    (folder / "mine.py").write_text(MINE)
+    monkeypatch.chdir(folder)
+
+
+def height(x: float, kind: str) -> float:
+    return x * x if kind == "bowl" else -x * x
+
+
+def test_on_the_command_line(folder: Path, launch: Launch) -> None:
+    said = launch("search.yaml", "--objective", "mine:height", "--set", "sweep.max_failures=12").stdout
+    rows = results(folder / "search.search")
+    assert len(rows) == 12
+    best = min((row for row in rows if row["state"] == "done"), key=lambda row: float(row["value"]))
+    assert f"in trial {best['trial']}: x {float(best['x']):.4g}, kind {best['kind']}" in said
+    assert f'x: {best["x"]}\nkind: "{best["kind"]}"\n' == (folder / "search.search/best.yaml").read_text()
+    again = launch("search.yaml", "--objective", "mine:height", "--set", "sweep.trials=13", code=2)
+    assert "sweep.trials: 12 -> 13" in again.stderr
+    assert "there is no module 'mein'" in launch("search.yaml", "--objective", "mein:height", "--set", "name=b", code=2).stderr
+    assert "mine has no 'hight'" in launch("search.yaml", "--objective", "mine:hight", "--set", "name=c", code=2).stderr
+
+
+def test_several_at_a_time_come_to_the_same_as_their_numbers_say(folder: Path, launch: Launch) -> None:
+    for name in ("a", "b"):
+        launch("search.yaml", "--objective", "mine:height", "--set", f"name={name}", "--set", "sweep.parallel=3",
+               "--set", "sweep.max_failures=12")  # fmt: skip
+    assert results(folder / "a.search") == results(folder / "b.search")
+
+
+def test_from_python_it_is_optunas_study() -> None:
+    study = launcher.sweep("search.yaml", objective=height)
+    assert len(study.trials) == 12
+    assert study.best_value == min(trial.value for trial in study.trials)
+    assert launcher.sweep("search.yaml", objective=height).best_value == study.best_value
+
+
+def test_a_sweep_of_a_job_from_python(folder: Path) -> None:
+    (folder / "sweep.yaml").write_text(
+        "extends: base.yaml\nsweep: {method: grid, metric: val/accuracy, goal: maximize, parameters: {seed: [1, 2]}}\n"
+    )
+    study = launcher.sweep("sweep.yaml")
+    assert [float(row["value"]) for row in results(newest(folder))] == [trial.value for trial in study.trials]
