@@ -50,7 +50,7 @@ class Look:
 def standing(run: RunDir, look: Look | None = None, *, holding: bool = False) -> Summary:
     """The run as it is now, the queue's word included. `holding`: this process has its lock, which tells nothing then."""
     summary = summarize(run)
-    if summary.backend not in backends.QUEUES or (summary.state in SURE and not holding):
+    if summary.backend is None or summary.backend not in backends.QUEUES or (summary.state in SURE and not holding):
         return summary
     told, died_here = summary, False
     if holding or summary.state != "queued" or summary.successor is not None:

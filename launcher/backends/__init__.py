@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from launcher.backends import hosts, local, slurm
-from launcher.backends.check import Check
-from launcher.backends.slurm.limit import Standing as Standing
+from launcher.backends.modules import Modules
+from launcher.backends.waiting import Standing as Standing
 from launcher.backends.waiting import Waiting
 from launcher.plan import Cluster, Node, Plan
 from launcher.rundir import RunDir
 from launcher.spec import Job
+
+if TYPE_CHECKING:
+    from launcher.backends.check import Check
 
 
 class Backend(Protocol):
@@ -92,27 +96,40 @@ class Queue(Protocol):
         """Takes it out of the queue. Raises BackendError."""
 
 
-BACKENDS: dict[str, Backend] = {"local": local, "slurm": slurm, "hosts": hosts}
-
-QUEUES: dict[str, Queue] = {"slurm": slurm}
+BACKENDS: Modules[Backend] = Modules("local", "slurm", "hosts")
+QUEUES: Modules[Queue] = Modules("slurm")
 
 
 def choose(name: str) -> Backend:
     """The backend of that name; `auto` takes what is there."""
-    if name == "auto":
-        name = "slurm" if slurm.is_here() else "local"
-    return BACKENDS[name]
+    return BACKENDS[present(name)]
+
+
+def present(name: str) -> str:
+    if name != "auto":
+        return name
+    return "slurm" if ("SLURM_JOB_ID" in os.environ or shutil.which("sbatch")) and slurm_is_here() else "local"
+
+
+def slurm_is_here() -> bool:
+    from launcher.backends.slurm import is_here
+
+    return is_here()
 
 
 def of(job: Job) -> Backend:
-    """The backend that a job asks for; with `auto` the hosts that it names, if it names any."""
+    return BACKENDS[name_of(job)]
+
+
+def name_of(job: Job) -> str:
+    """Of the backend that a job asks for; with `auto` the hosts that it names, if it names any."""
     wants = job.resources
-    return choose("hosts" if wants.backend == "auto" and wants.hosts else wants.backend)
+    return present("hosts" if wants.backend == "auto" and wants.hosts else wants.backend)
 
 
 def on_all_nodes(job: Job) -> Job:
     """In an allocation of the user's own, where the command line names no number, the job takes all of it."""
-    queue = next((queue for name, queue in QUEUES.items() if BACKENDS[name] is of(job)), None)
+    queue = QUEUES.get(name_of(job))
     if queue is None or (count := queue.allocated()) is None:
         return job
     wants = job.resources

@@ -27,3 +27,20 @@ class Waiting:
     @property
     def runs(self) -> bool:
         return self.state in ACTIVE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A job's standing in the queue."""
+
+    state: str
+    began: float | None
+    """Seconds since the epoch."""
+    ends: float | None
+    """When its time limit is reached; None where it has none, and once the job is being ended."""
+    preempted: bool
+    """Whether it has to make room for another job."""
+    given_up: bool = False
+    """Whether agents that were left without its batch host cancelled it."""
+    excluded: tuple[str, ...] = ()
+    """Hosts that it may not be given."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from launcher import backends
-from launcher.backends.slurm.limit import Standing
+from launcher.backends.waiting import Standing
 from launcher.errors import BackendError, UsageError
 from launcher.rundir import RunDir, owner
 from launcher.supervisor import arrival, supervise

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 from launcher.backends.slurm.queue import slurm
+from launcher.backends.waiting import Standing
 from launcher.protocol import GIVEN_UP
 
 FIELD = re.compile(r"(?:^|\s)([A-Za-z/:]+)=(\S+)")
 NOTHING = ("(null)", "N/A", "Unknown", "None", "UNLIMITED", "INVALID")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """A job's standing in the queue."""
-
-    state: str
-    began: float | None
-    """Seconds since the epoch."""
-    ends: float | None
-    """When its time limit is reached; None where it has none, and once the job is being ended."""
-    preempted: bool
-    """Whether it has to make room for another job."""
-    given_up: bool = False
-    """Whether agents that were left without its batch host cancelled it."""
-    excluded: tuple[str, ...] = ()
-    """Hosts that it may not be given."""
 
 
 def standing(job: str) -> Standing:
