@@ -11,6 +11,7 @@ from launcher import checkpoints
 from launcher.cli.options import called
 from launcher.cli.root_cause import root_cause
 from launcher.cli.terminal import BOLD, GREEN, RED, coloured, duration, labelled, shown_path
+from launcher.cli.written import Written
 from launcher.diagnosis import verdicts_of
 from launcher.errors import LaunchError
 from launcher.events import Summary, summarize
@@ -25,13 +26,13 @@ TELL_S = 1.0
 SHOWN_VERDICTS = 3
 
 
-def report(run: RunDir, *, seen: Container[int] = ()) -> str:
-    """The whole block. `seen`: ranks whose output was shown just now."""
+def report(run: RunDir, *, seen: Container[int] = (), written: Written | None = None) -> str:
+    """The whole block. `seen`: ranks whose output was shown just now. `written`: where a message's field stands."""
     summary = summarize(run)
     colour = GREEN if summary.state == "done" else RED if summary.state == "failed" else BOLD
     blocks = [coloured(headline(run, summary), colour)]
     if summary.state == "failed" and (failure := read_json(run.failure)):
-        blocks = [root_cause(run, failure, summary.reason, seen=seen), *blocks]
+        blocks = [root_cause(run, failure, summary.reason, seen=seen, written=written), *blocks]
     spent = [("ettr", kept(share, time_lost(run)))] if (share := ettr(run)) is not None else []
     return "\n".join([*blocks, *labelled([*spent, *facts(run, summary)], indent=2)])
 

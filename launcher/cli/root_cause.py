@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.cli.options import called
 from launcher.cli.terminal import RED, coloured, shown_path
+from launcher.cli.written import Written
 from launcher.rundir import RunDir, read_json
 
 TAIL_LINES = 12
@@ -33,9 +34,13 @@ SIGNALS = {
 }
 
 
-def root_cause(run: RunDir, failure: dict[str, Any], reason: str | None, *, seen: Container[int] = ()) -> str:
+def root_cause(
+    run: RunDir, failure: dict[str, Any], reason: str | None, *, seen: Container[int] = (), written: Written | None = None
+) -> str:
     """`reason`: the ledger's, which ends with why the run was given up. `seen`: ranks whose output was shown just now."""
     lines = [coloured(f"root cause: {who(failure)}{when(run, failure)}", RED), *(f"  {line}" for line in what(failure))]
+    if written is not None and (where := written(str(failure.get("message")))):
+        lines.append(f"  {where}")
     if failure.get("kind") not in SAYS_IT_ALL:
         lines += [f"  {line}" for line in end_of_log(run, failure)] if failure.get("rank") not in seen else []
         lines += [f"  not restarted: {why}" for why in why_given_up(failure, reason)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from launcher.cli import options
@@ -34,6 +36,7 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     """
     from launcher import backends
     from launcher.cli import show_plan
+    from launcher.cli.written import written_at
     from launcher.load import load_job
     from launcher.plan import settle
     from launcher.prepare import plan_for
@@ -81,5 +84,6 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
         elif detach:
             return starting.background(run, settle(job, plan), plan, as_json=as_json, lock=lock)
         else:
-            return starting.foreground(run, settle(job, plan), plan, ranks=ranks, as_json=as_json)
+            written = partial(written_at, spec=spec, overrides=overrides)
+            return starting.foreground(run, settle(job, plan), plan, ranks=ranks, as_json=as_json, written=written)
     return starting.queued(run, job, plan, number, follow=follow, ranks=ranks, as_json=as_json)

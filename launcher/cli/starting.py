@@ -7,12 +7,13 @@ from contextlib import closing
 
 from launcher.cli.options import called, parse_ranks
 from launcher.cli.terminal import print_json, say
+from launcher.cli.written import Written
 from launcher.plan import Plan
 from launcher.rundir import RunDir
 from launcher.spec import Job
 
 
-def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json: bool) -> int:
+def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json: bool, written: Written | None = None) -> int:
     """Supervises a run that the caller holds until it ends. Returns the exit code. Raises BackendError."""
     from launcher.cli.ending import report
     from launcher.cli.leading import lead, screen_of
@@ -27,7 +28,7 @@ def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json:
             screen.note(note)
         outcome = lead(run, job, screen)
         screen()
-    say(report(run, seen=screen.seen) + "\n", sys.stderr if outcome.state == "failed" else out)
+    say(report(run, seen=screen.seen, written=written) + "\n", sys.stderr if outcome.state == "failed" else out)
     if as_json:
         print_json(status(run))
     return outcome.exit_code

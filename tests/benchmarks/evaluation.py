@@ -1,6 +1,6 @@
 """An evaluation of 1e5 samples with metrics: against a bare loop of inference over the same batches.
 
-    python -m tests.benchmarks.evaluation [SAMPLES]
+    python -m tests.benchmarks.evaluation [SAMPLES [PAIRS]]
 
 Turn by turn in one process: on a GPU where there is one.
 """
@@ -67,15 +67,16 @@ def evaluated(training: Training) -> float:
     return time.perf_counter() - began
 
 
-def main(samples: int) -> None:
+def main(samples: int, pairs: int) -> None:
     torch.set_num_threads(1)
     for name, metrics in METRICS.items():
         with tempfile.TemporaryDirectory() as folder:
             each = training(Path(folder) / "run", samples, metrics)
-            ours, theirs = in_turn(lambda each=each: evaluated(each), lambda each=each: bare(each), pairs=PAIRS)
+            ours, theirs = in_turn(lambda each=each: evaluated(each), lambda each=each: bare(each), pairs=pairs)
             report(f"{name} of {samples:,} samples", ours, theirs, ("launcher's evaluation", "bare inference"))
     print(f"reach: {REACH}x")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else SAMPLES)
+    given = list(map(int, sys.argv[1:]))
+    main(*(given + [SAMPLES, PAIRS][len(given) :]))
