@@ -167,7 +167,8 @@ def together(names: Sequence[str], norms: Sequence[float]) -> dict[str, float]:
 
 
 def foreach_norm(tensors: list[Tensor]) -> list[Tensor]:
-    return list(torch._foreach_norm(tensors))
+    """In float64: what has all but vanished would be nothing when squared in float32."""
+    return list(torch._foreach_norm(tensors, 2, torch.float64))
 
 
 def dense(gradient: Tensor) -> Tensor:

@@ -326,3 +326,11 @@ class SlowOnRankOne(OfFeatures):
     def forward(self, features: Tensor) -> Tensor:
         time.sleep(0.01 if os.environ.get("RANK") == "1" else 0.0)
         return super().forward(features)
+
+
+def rows_of_digits(*, split: str = "train") -> TensorDataset:
+    """Each digit as a sequence of its 8 rows, three times over."""
+    from launcher.worker.data.digits import digits
+
+    images, classes = digits(split=split).tensors
+    return TensorDataset(images[:, 0].repeat(1, 3, 1), classes)
