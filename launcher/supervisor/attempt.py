@@ -6,42 +6,24 @@ opening ──store──► starting ──started──► running ──a ran
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 from launcher.plan import Node, Plan
-from launcher.rank import SAVED
 from launcher.rundir import RunDir
 from launcher.supervisor import agreement, stacks
-from launcher.supervisor.cause import UNSHARED, Failure, echoes, failure_of, root_cause
+from launcher.supervisor.cause import UNSHARED, Failure
+from launcher.supervisor.exits import COLLECT_ECHOES_S, Ended, Exits
 from launcher.supervisor.inquiry import Inquiry, hung
 from launcher.supervisor.pool import Pool
 from launcher.supervisor.watch import Watch
-
-COLLECT_S = 0.03
-"""Failures of one moment are one failure: the first to be told of need not be the first that happened."""
-COLLECT_EARLY_S = 0.5
-"""Before any step: if the ranks of one node alone fail, it may be the node."""
-COLLECT_ECHOES_S = 1.0
-"""Where all that failed so far only tells of another rank's end, that other rank is waited for."""
 
 END_WITHIN_S = 8.0
 """So long the ranks of a node may take to be gone after SIGKILL; then the node's agent is taken for lost."""
 
 Phase = Literal["opening", "starting", "running", "collecting", "ending", "over"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How an attempt ended."""
-
-    how: Literal["done", "saved", "killed", "failed", "impossible"]
-    failure: Failure | None = None
-    reason: str | None = None
 
 
 class Attempt:
@@ -51,9 +33,6 @@ class Attempt:
         self.ranks_began: float | None = None
         self.collect_until = 0.0
         self.end_by: float | None = None
-        self.exits: list[dict[str, Any]] = []
-        self.stop_asked = False
-        self.kill_asked = False
         self.pulses = 0
         self.step: int | None = None
         self.ended: Ended | None = None
@@ -63,8 +42,8 @@ class Attempt:
         self.hosts = {node.index: node.host for node in plan.nodes}
         self.left = set(self.nodes)
         """Nodes that are not known to be swept."""
-        self.known: dict[tuple[int, int | None], Failure] = {}
-        """What the ranks that failed said, each read once."""
+        apart = len(members) > 1 and not plan.rehearsal
+        self.exits = Exits(number, run, self.hosts, builtin=plan.entry.kind == "worker", apart=apart)
         self.watch = Watch(plan.hang_timeout_s, time.monotonic())
         self.inquiry: Inquiry | None = None
         """Under way: where are its ranks?"""
@@ -115,7 +94,7 @@ class Attempt:
     def begin(self) -> None:
         """Once it is known where the ranks meet, and that all nodes are alike."""
         waiting = self.unlike and time.monotonic() < self.wait_until
-        if self.phase != "opening" or self.stop_asked or self.kill_asked or self.meeting is None or waiting:
+        if self.phase != "opening" or self.exits.stop_asked or self.exits.kill_asked or self.meeting is None or waiting:
             return
         if (odd := self.odd_one_out()) is not None:
             self.lose(Failure(attempt=self.number, node=odd.node, host=self.hosts[odd.node], kind="environment",
@@ -143,41 +122,12 @@ class Attempt:
         })  # fmt: skip
 
     def exited(self, message: dict[str, Any]) -> None:
-        self.exits.append(message)
-        if self.failed(message) and self.phase in ("starting", "running"):
+        self.exits.told.append(message)
+        if self.exits.failed(message) and self.phase in ("starting", "running"):
             self.phase = "collecting"
-            self.collect_until = time.monotonic() + self.patience_s(message)
-        if self.phase == "collecting" and self.failed(message) and self.only_echoes():
+            self.collect_until = time.monotonic() + self.exits.patience_s(message, self.pulses)
+        if self.phase == "collecting" and self.exits.failed(message) and self.exits.only_echoes():
             self.collect_until = time.monotonic() + COLLECT_ECHOES_S
-
-    def failed(self, message: Mapping[str, Any]) -> bool:
-        """A rank that saved, or that we ended, has not failed. Of a script that nobody asked, 75 is a failure like others."""
-        ended_by_us = message["killed"] or self.kill_asked or (self.stop_asked and message["code"] == -signal.SIGTERM)
-        saved = message["code"] == SAVED and (self.stop_asked or self.plan.entry.kind == "worker")
-        return not (ended_by_us or saved or message["code"] == 0)
-
-    @property
-    def failed_on(self) -> set[int]:
-        """Nodes whose ranks failed by themselves, and not of another rank's end."""
-        failures = map(self.failure, filter(self.failed, self.exits))
-        return {each.node for each in failures if each.node is not None and not echoes(each)}
-
-    def patience_s(self, message: Mapping[str, Any]) -> float:
-        """How long the others are waited for after the first failure."""
-        if message["code"] < 0:
-            return 0.0  # a signal is nobody's echo
-        apart = len(self.members) > 1 and not self.plan.rehearsal
-        return COLLECT_EARLY_S if apart and not message["pulses"] and not self.pulses else COLLECT_S
-
-    def only_echoes(self) -> bool:
-        return all(echoes(self.failure(each)) for each in self.exits if self.failed(each))
-
-    def failure(self, message: Mapping[str, Any]) -> Failure:
-        """What the rank that ended so said of it."""
-        key = message["rank"], message.get("log_attempt")
-        if key not in self.known:
-            self.known[key] = failure_of(self.run, self.number, message, self.hosts)
-        return self.known[key]
 
     def trouble(self, agent: int, message: Mapping[str, Any]) -> None:
         kind: Literal["environment", "agent"] = "agent" if message["what"] == "agent" else "environment"
@@ -200,7 +150,7 @@ class Attempt:
 
     def ask_to_stop(self) -> None:
         """All ranks agree on a step boundary, save and end."""
-        self.stop_asked = True
+        self.exits.stop_asked = True
         if self.phase == "opening":
             self.end()
         else:
@@ -208,7 +158,7 @@ class Attempt:
         self.settle()
 
     def kill(self) -> None:
-        self.kill_asked = True
+        self.exits.kill_asked = True
         self.end()
         self.settle()
 
@@ -262,7 +212,7 @@ class Attempt:
 
     def settle(self) -> None:
         """Over when nothing of it is left on any node."""
-        all_ended = len(self.exits) >= self.world_size
+        all_ended = len(self.exits.told) >= self.world_size
         if self.phase == "collecting" and all_ended:
             self.phase, self.end_by = "ending", time.monotonic() + END_WITHIN_S
         if (
@@ -271,31 +221,4 @@ class Attempt:
             and not any(node in self.pool for node in self.left)
         ):
             self.phase = "over"
-            self.ended = self.outcome()
-
-    def outcome(self) -> Ended:
-        if self.kill_asked:
-            return Ended(how="killed")
-        failures = [message for message in self.exits if self.failed(message)]
-        cause = root_cause([self.failure(message) for message in failures]) if failures else None
-        if self.lost is not None and (cause is None or echoes(cause) or cause.kind == "agent"):
-            return Ended(how="failed", failure=self.lost)
-        if cause is not None:
-            return Ended(how="failed", failure=cause)
-        codes = {message["code"] for message in self.exits}
-        if not self.stop_asked and not codes <= {0, SAVED}:
-            return Ended(
-                how="failed",
-                failure=replace(
-                    self.failure(self.exits[0]), kind="agent", message="its ranks were ended, and nobody asked for it"
-                ),
-            )
-        if codes == {0} and not (self.stop_asked and self.plan.entry.kind != "worker"):
-            return Ended(how="done")
-        return Ended(how="saved", reason=None if codes <= {0, SAVED} else unsaved(codes))
-
-
-def unsaved(codes: Collection[int]) -> str:
-    """Why ranks that were asked to save and end count as ended without."""
-    grace = ", for they did not end on SIGTERM" if -signal.SIGKILL in codes else ""
-    return f"ended by {'SIGKILL' if grace else 'SIGTERM'}{grace}: its ranks saved nothing that is known of"
+            self.ended = self.exits.outcome(self.lost)
