@@ -43,8 +43,13 @@ MLP = target("mlp", in_features=st.just(64), hidden=choice([16], [16, 8]), out_f
              activation=choice("relu", "gelu", "tanh"), dropout=choice(0.0, 0.3), batch_norm=st.booleans())  # fmt: skip
 CNN = target("cnn", in_channels=st.just(1), channels=st.just([4]), num_classes=st.just(3), dropout=choice(0.0, 0.2))
 RNN = st.sampled_from(["rnn", "lstm", "gru"]).flatmap(
-    lambda name: target(name, input_size=st.just(8), hidden_size=st.just(8), out_features=st.just(3),
-                        bidirectional=st.booleans()))  # fmt: skip
+    lambda name: target(name, input_size=st.just(8), hidden_size=st.just(8), out_features=st.just(3), num_layers=choice(1, 2),
+                        bidirectional=st.booleans(), dropout=choice(0.0, 0.3)))  # fmt: skip
+SEQUENTIAL = target("sequential", layers=st.just([
+    {"target": "Conv2d", "out_channels": 4, "kernel_size": 3}, "BatchNorm2d", "SiLU", {"target": "Dropout2d", "p": 0.2},
+    "Flatten",
+    {"target": "Linear", "out_features": 3},
+]))  # fmt: skip
 
 LOSS = st.one_of(
     target("cross_entropy", label_smoothing=choice(0.0, 0.1), weight=choice("auto", None)),
@@ -64,6 +69,7 @@ EXTRAS: dict[str, Drawn] = {
     "early_stopping": st.fixed_dictionaries({"monitor": st.just("val/loss"), "patience": choice(1, 2),
                                             "mode": choice("min", "max")}),
     "clip_grad_norm": choice(0.5, 5.0), "clip_grad_value": st.just(0.1), "precision": choice("fp32", "bf16", "fp64"),
+    "channels_last": st.just(True), "activation_checkpointing": st.just(True), "deterministic": st.just(True),
     "init": choice("orthogonal", {"*.weight": "xavier_uniform"}), "evaluate_every": choice("3 steps", "1 epoch"),
 }  # fmt: skip
 DATA: dict[str, Drawn] = {
@@ -79,7 +85,9 @@ def present(mapping: dict[str, Any]) -> dict[str, Any]:
 @st.composite
 def trainings(draw: st.DrawFn) -> dict[str, Any]:
     """What `train` says, and little of it: each field that need not be there is left out half the time."""
-    model, images = draw(st.tuples(MLP, st.just(False)) | st.tuples(CNN, st.just(True)) | st.tuples(RNN, st.just("rows")))
+    model, images = draw(
+        st.tuples(MLP, st.just(False)) | st.tuples(CNN | SEQUENTIAL, st.just(True)) | st.tuples(RNN, st.just("rows"))
+    )
     digits = FLAT if not images else IMAGES
     data = {"train": digits, "val": digits | {"split": "val"}, "batch_size": 120} | present(
         {key: draw(maybe(strategy)) for key, strategy in DATA.items()}

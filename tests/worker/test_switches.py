@@ -40,7 +40,7 @@ def gradients(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
     torch.manual_seed(1)
     model(batch).square().mean().backward()
     named = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
-    return named | model.state_dict()
+    return named | {f"{name} afterwards": value for name, value in model.state_dict().items()}
 
 
 LARGE = ("densenet121", "swin_t")
