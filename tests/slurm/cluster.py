@@ -1,7 +1,9 @@
 """A real Slurm on one machine: every node a network, host name, process and memory namespace of its own. Needs root.
 
 Nodes can be crashed (their PID 1 is killed: a power cut), frozen, cut from the network and booted again; the controller can be
-stopped. Short timers, so that a test need not wait for what takes minutes on a real cluster. Everything dies with this process.
+stopped. Short timers, so that a test need not wait for what takes minutes on a real cluster; UnkillableStepTimeout is not short:
+a step whose srun stands still tells it five times of its task's end, MessageTimeout each, and Slurm drains a node whose step
+takes longer than that to end. Everything dies with this process.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=1,bf_interval=1
 SlurmdTimeout=10
 MessageTimeout=5
 KillWait=5
-UnkillableStepTimeout=25
+UnkillableStepTimeout=60
 TCPTimeout=2
 AccountingStorageType=accounting_storage/none
 NodeName=n[1-{nodes}] NodeAddr={network}.[1-{nodes}] Port=16818 CPUs={cpus} Sockets=1 CoresPerSocket={cpus} ThreadsPerCore=1 \
