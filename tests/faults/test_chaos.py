@@ -6,6 +6,7 @@ CHAOS_MINUTES says how long, CHAOS_SEED where to begin: each round has the next 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -60,7 +61,7 @@ class Happened:
     at: float
     """Seconds since the epoch."""
     recovered_s: float | None = None
-    """To the first step of the next attempt; None where none was needed."""
+    """To the first step of the next attempt; None where none was needed, or the next fault came first."""
 
 
 @contextmanager
@@ -149,8 +150,13 @@ def remains(scene: Scene) -> list[str]:
 
 
 def recovered(run: RunDir, happened: Sequence[Happened]) -> list[Happened]:
+    """With the first step after each, where that came before the next fault."""
     began = [datetime.fromisoformat(each["time"]).timestamp() for each in events(run, "running")]
-    return [replace(each, recovered_s=min((at - each.at for at in began if at > each.at), default=None)) for each in happened]
+    ends = [*(each.at for each in happened[1:]), math.inf]
+    return [
+        replace(each, recovered_s=min((at - each.at for at in began if each.at < at < end), default=None))
+        for each, end in zip(happened, ends, strict=True)
+    ]
 
 
 def one_round(cluster: Cluster, place: Path, seed: int, expected: dict[str, Any]) -> list[Happened]:
