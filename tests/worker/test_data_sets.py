@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from sklearn import datasets as sklearn_sets
 from torch.utils.data import Subset, TensorDataset
 
+from launcher.spec.catalogue import CATALOGUE
 from launcher.spec.target import Target
 from launcher.worker.data import tables
 from launcher.worker.data.classes import balanced_weights, classes_of, counts_of
@@ -181,3 +182,16 @@ def test_sequences_are_padded_and_their_lengths_told() -> None:
     assert (batch["input_lengths"].tolist(), batch["target_lengths"].tolist()) == ([2, 3], [1, 2])
     assert batch["target"].tolist() == [[0, -100], [0, 1]]
     assert pad([(torch.ones(1), 3), (torch.ones(2), 4)])["target"].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("arguments", [
+    {}, {"split": "all"}, {"imbalance": 20}, {"per_class": 10}, {"imbalance": 5, "per_class": 40, "classes": [7, 2]},
+    {"split": "val", "imbalance": 20, "per_class": 3},
+])  # fmt: skip
+def test_the_digits_made_harder_are_as_many_as_the_plan_says(arguments: dict[str, Any]) -> None:
+    made = data("digits", **arguments)
+    samples = CATALOGUE["data", "digits"].samples
+    assert samples is not None
+    assert len(made) == samples(arguments)
+    if arguments == {"imbalance": 20}:
+        assert torch.bincount(made.tensors[1]).tolist() == [142, 146, 142, 146, 145, 8, 8, 8, 7, 8]

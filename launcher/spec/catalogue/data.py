@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from launcher.spec.base import Said
+from launcher.spec.base import About, Said
 from launcher.spec.catalogue.entry import REQUIRED, Arguments, Count, Entry, Rate
 from launcher.spec.catalogue.images import IMAGES
 
@@ -38,10 +38,12 @@ Digit = Annotated[int, Field(ge=0, le=9)]
 
 def digits(given: Mapping[str, Any]) -> int:
     """The number of samples."""
-    if (classes := given.get("classes")) is None:
-        return samples_of("digits")(given)
-    parts = [sizes for part, sizes in DIGITS_OF_CLASS.items() if given.get("split", "train") in (part, "all")]
-    return sum(sizes[digit] for sizes in parts for digit in set(classes))
+    split, chosen = given.get("split", "train"), set(given.get("classes") or range(10))
+    parts = [sizes for part, sizes in DIGITS_OF_CLASS.items() if split in (part, "all")]
+    if split != "train":
+        return sum(sizes[digit] for sizes in parts for digit in chosen)
+    rarer, most = given.get("imbalance") or 1, given.get("per_class") or SIZES["digits"][0]
+    return sum(min(most, -(-parts[0][digit] // (rarer if digit >= 5 else 1))) for digit in chosen)
 
 
 def table(name: str, doc: str) -> Entry:
@@ -51,7 +53,9 @@ def table(name: str, doc: str) -> Entry:
 
 DATA = (
     Entry("data", "digits", "launcher.worker.data.digits:digits", "scikit-learn's 1,797 hand-written digits, split 80/20", {
-        **SPLIT, "size": (Count, 8), "flatten": (bool, False), **NORMALIZE, "classes": (list[Digit] | None, None)},
+        **SPLIT, "size": (Count, 8), "flatten": (bool, False), **NORMALIZE, "classes": (list[Digit] | None, None),
+        "imbalance": (Annotated[Count, About("in the training part classes 5 to 9 keep one sample in so many")] | None, None),
+        "per_class": (Annotated[Count, About("the training part keeps at most so many samples of each class")] | None, None)},
           needs=SKLEARN, samples=digits),
     table("iris", "150 flowers, 4 features, 3 classes"),
     table("wine", "178 wines, 13 features, 3 classes"),

@@ -15,16 +15,20 @@ MEAN, STD = 0.3053, 0.3760
 
 
 def digits(
-    *, split: str = "train", size: int = 8, flatten: bool = False, normalize: bool = True, classes: list[int] | None = None
-) -> TensorDataset:
+    *, split: str = "train", size: int = 8, flatten: bool = False, normalize: bool = True, classes: list[int] | None = None,
+    imbalance: int | None = None, per_class: int | None = None,
+) -> TensorDataset:  # fmt: skip
     """Images (1, size, size) in float32, or `flatten`ed, and classes in int64: the digits, or of `classes` the places there.
 
-    The 80/20 split is by class and always the same: 1,437 for training, 360 for validation.
+    The 80/20 split is by class and always the same: 1,437 for training, 360 for validation. The training part can be made harder:
+    by an `imbalance` of 20, classes 5 to 9 keep one sample in 20; and every class keeps at most `per_class`.
     """
     pixels, labels = load_digits(return_X_y=True)
     chosen = members(len(labels), split, labels)
     if classes is not None:
         chosen = chosen[np.isin(labels[chosen], classes)]
+    if split == "train":
+        chosen = fewer(chosen, labels[chosen], imbalance, per_class)
     images = torch.from_numpy(pixels[chosen] / 16).float().view(-1, 1, 8, 8)
     if size != 8:
         images = F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
@@ -39,3 +43,10 @@ def places(labels: np.ndarray, classes: list[int]) -> np.ndarray:
     table = np.zeros(10, np.int64)
     table[classes] = np.arange(len(classes))
     return np.asarray(table[labels])
+
+
+def fewer(chosen: np.ndarray, labels: np.ndarray, imbalance: int | None, per_class: int | None) -> np.ndarray:
+    """Of each class the first ones, in their order."""
+    parts = [chosen[labels == kind] for kind in range(10)]
+    kept = [part[: -(-len(part) // (imbalance or 1))] if kind >= 5 else part for kind, part in enumerate(parts)]
+    return np.sort(np.concatenate([part[:per_class] for part in kept]))
