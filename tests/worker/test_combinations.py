@@ -61,7 +61,8 @@ OPTIMIZER = st.one_of(
 )
 SCHEDULE = st.one_of(
     target("cosine", warmup=choice("2 steps", "10%")), target("step", step_size=choice("1 epoch", "5 steps")),
-    target("one_cycle"), target("exponential", gamma=st.just(0.9)), target("polynomial", power=st.just(2.0)),
+    target("one_cycle", cycle_momentum=st.just(False)),
+    target("exponential", gamma=st.just(0.9)), target("polynomial", power=st.just(2.0)),
     target("plateau", patience=st.just(0), factor=st.just(0.5)), target("cosine_restarts", T_0=st.just("3 steps")),
 )  # fmt: skip
 EXTRAS: dict[str, Drawn] = {

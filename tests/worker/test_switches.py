@@ -18,6 +18,7 @@ from launcher.worker.first_batch import remedy
 from launcher.worker.memory_format import to_channels_last
 from launcher.worker.recompute import blocks, recompute_blocks
 from launcher.worker.replicas import Replicas, replicated, warning
+from tests.worker import worlds
 from tests.worker.test_failures import error_of
 from tests.worker.test_networks import last_weights, network
 from tests.worker.test_plain import train_all
@@ -185,8 +186,12 @@ def test_compiled_it_trains_alike(tmp_path: Path, train: dict[str, Any], world_s
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_compiled_and_stopped_again_and_again_it_ends_the_same(tmp_path: Path, world_size: int) -> None:
+def test_compiled_and_stopped_again_and_again_it_ends_the_same(
+    tmp_path: Path, world_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worlds, "RANK_MAY_TAKE_S", 700)
     undisturbed, disturbed = (run_of(tmp_path / name, described(compile=True)) for name in ("undisturbed", "disturbed"))
     on_ranks(world_size, compiled, tmp_path / "kernels", train_run, undisturbed)
     codes = on_ranks(world_size, compiled, tmp_path / "others", train_with_stops, disturbed, STOPS)
