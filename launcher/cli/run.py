@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from launcher.cli import options
 from launcher.errors import UsageError
+
+if TYPE_CHECKING:
+    from launcher.plan import Plan
+    from launcher.rundir import RunDir
+    from launcher.spec import Job
 
 
 @click.command("run")
@@ -34,49 +41,33 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     launch jobs/resnet.yaml --detach
     launch jobs/resnet.yaml --backend slurm --follow
     """
-    from launcher import backends
-    from launcher.cli import show_plan
-    from launcher.cli.written import written_at
-    from launcher.load import load_job
-    from launcher.plan import settle
-    from launcher.prepare import plan_for
-    from launcher.prepare import prepare as write_run
-    from launcher.rundir import locked
-    from launcher.runs import find_run, runs_folder
-    from launcher.weights import settled
-
     if objective is not None:
         from launcher.cli import searching
 
         return searching.search(spec, objective, overrides, as_json=as_json)
     if dry_run + prepare + detach > 1:
         raise UsageError("give one of --dry-run, --prepare and --detach")
-    job = load_job(spec, overrides=overrides, flags={"nodes": nodes, "backend": backend})
-    job = settled(job, runs_folder(runs), later=after is not None)
-    if nodes is None:
-        job = backends.on_all_nodes(job)
-    other = find_run(after, runs_folder(runs)) if after else None
-    plan = plan_for(job)
+    from launcher.runs import find_run, runs_folder
+
+    folder = runs_folder(runs)
+    job, plan = planned(spec, nodes, backend, overrides, folder, later=after is not None)
+    other = find_run(after, folder) if after else None
     options.parse_ranks(ranks, plan.world.world_size)
-    if dry_run and job.sweep is not None:
-        from launcher.cli import show_sweep
-
-        show_sweep.show(plan, job, as_json=as_json)
-        return 0
     if dry_run:
-        show_plan.show(plan, job, runs_folder(runs), as_json=as_json)
-        return 0
-    if plan.provisional and not prepare:
-        backends.QUEUES[plan.backend].examine(job, plan)
-    run = write_run(job, plan, runs_folder(runs))
-    if other is not None:
-        from launcher.supervisor.following import follow as begin_after
+        from launcher.cli import show_plan, show_sweep
 
-        begin_after(run, other)
+        (show_sweep if job.sweep else show_plan).show(plan, job, folder, as_json=as_json)
+        return 0
+    run = made(job, plan, folder, other, waits=plan.provisional and not prepare)
     if prepare:
+        from launcher.cli import show_plan
+
         show_plan.prepared(run, plan, job, as_json=as_json)
         return 0
     from launcher.cli import starting
+    from launcher.cli.written import written_at
+    from launcher.plan import settle
+    from launcher.rundir import locked
 
     with locked(run) as lock:
         if plan.provisional:
@@ -87,3 +78,33 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
             written = partial(written_at, spec=spec, overrides=overrides)
             return starting.foreground(run, settle(job, plan), plan, ranks=ranks, as_json=as_json, written=written)
     return starting.queued(run, job, plan, number, follow=follow, ranks=ranks, as_json=as_json)
+
+
+def planned(
+    spec: str, nodes: str | None, backend: str | None, overrides: tuple[str, ...], folder: Path, *, later: bool
+) -> tuple[Job, Plan]:
+    """`later`: the run that its weights come from may not have begun. Raises SpecError, BackendError, UsageError."""
+    from launcher import backends
+    from launcher.load import load_job
+    from launcher.prepare import plan_for
+    from launcher.weights import settled
+
+    job = settled(load_job(spec, overrides=overrides, flags={"nodes": nodes, "backend": backend}), folder, later=later)
+    if nodes is None:
+        job = backends.on_all_nodes(job)
+    return job, plan_for(job)
+
+
+def made(job: Job, plan: Plan, folder: Path, other: RunDir | None, *, waits: bool) -> RunDir:
+    """The run directory. Of one that `waits` in a queue the queue is asked first whether such a job could ever run."""
+    from launcher import backends
+    from launcher.prepare import prepare
+
+    if waits:
+        backends.QUEUES[plan.backend].examine(job, plan)
+    run = prepare(job, plan, folder)
+    if other is not None:
+        from launcher.supervisor.following import follow
+
+        follow(run, other)
+    return run
