@@ -22,7 +22,7 @@ def rehearse(training: Training) -> None:
 
     The model is left as it was. Of streams nothing is read ahead.
     """
-    kept = kept_buffers(training.model)
+    kept, attributes = kept_buffers(training.model), [(module, dict(vars(module))) for module in training.model.modules()]
     with batch_norm.agreed(training.model, training.world), evaluating(training.model), torch.no_grad():
         for split, loader in training.loaders.items():
             if split == "train" or not isinstance(loader, MapLoader):
@@ -31,4 +31,6 @@ def rehearse(training: Training) -> None:
             training.measures.start()
             with told(training, batch, split=split):
                 judged(training, batch, np.arange(len(next(tensors(batch)))), first_of=split)
+    for module, as_before in attributes:
+        vars(module).update(as_before)
     put_back(kept)

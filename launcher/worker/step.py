@@ -19,6 +19,7 @@ from launcher.worker.data.portions import Portion
 from launcher.worker.ddp import call_model, check_all_took_part
 from launcher.worker.first_batch import check_fit, told
 from launcher.worker.randomness import STEP, key, seed_default_generators
+from launcher.worker.rehearsal import rehearse
 from launcher.worker.state import TrainState
 
 Weight = float | Tensor
@@ -36,6 +37,8 @@ class Loss:
 
 def take_step(run: RunDir, training: Training, state: TrainState, portion: Portion) -> tuple[Loss, Tensor | None]:
     """Changes model, optimizer and scaler; the loss, and the gradient's norm where it is clipped."""
+    if state.step == 0:
+        rehearse(training)
     training.schedule.apply(state.optimizer.param_groups, state.step, state.plateau["rates"])
     with training.layers.units(state.step + 1, portion.epoch + 1 if portion.last else None):
         loss = gradient(training, portion, state.step)

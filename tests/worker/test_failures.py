@@ -103,6 +103,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"loss": {"target": "cross_entropy", "weight": [1, 2]}}, "no weight for one of the targets, which go from 0 to 9"),
     ({"loss": "nll"}, "nll wants log-probabilities, and the model's output goes up to"),
     ({"loss": "bce_with_logits"}, "wants targets of the output's shape, [100, 10]; data.train gives int64 of shape"),
+    ({"loss": "mse", "metrics": ["f1"], "data": {"train": NUMBERS, "val": NUMBERS, "batch_size": 4},
+      "model": {"target": "mlp", "in_features": 64, "out_features": 5}}, "train.metrics: f1 compares classes, and the target is"),
     ({"loss": "kl_div"}, "kl_div wants a distribution as target, of the output's shape [100, 10]; data.train gives int64"),
     ({"loss": "ctc"}, "ctc wants logits of every time step, (N, T, classes); the model's output is float32 [100, 10]"),
     ({"loss": "torch.nn:TripletMarginLoss"}, "a tuple of 3 outputs, anchor, positive, negative; the model gives one"),
