@@ -33,7 +33,7 @@ def overfitting(records: Records) -> Iterator[Verdict]:
         return
     yield Verdict(
         name="overfitting",
-        words=f"val/loss was lowest {at(best)} ({best.value:.4g}) and rose to {last.value:.4g}, while train/loss fell on from "
+        words=f"val/loss was lowest {at(best)}, {best.value:.4g}, and rose to {last.value:.4g}, while train/loss fell on from "
         f"{then.value:.4g} to {train[-1].value:.4g}: since then it learns the training set by heart",
         evidence=(best.evidence, last.evidence, then.evidence, train[-1].evidence),
         field="train.early_stopping",

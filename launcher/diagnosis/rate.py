@@ -24,6 +24,8 @@ from launcher.diagnosis.curves import (
 from launcher.diagnosis.fit import FLAT, POOR, RISE, ended_learning
 from launcher.diagnosis.verdict import Evidence, Records, Verdict
 
+BACK = 1.25
+"""Times the lowest stretch of the training loss."""
 BACK_UP = 0.1
 """Of the first loss: by so much it has to rise for a divergence."""
 OVER = 3.0
@@ -78,7 +80,7 @@ def gone_up(train: Curve) -> Told:
     stretches = [typical(part) for part in parts(train, 8)]
     first, end, low = train[0], stretches[-1], lowest(stretches)
     rise = end.value - low.value
-    back = end.value >= 1.5 * low.value and rise >= BACK_UP * first.value and end.value >= 0.9 * stretches[-2].value
+    back = end.value >= BACK * low.value and rise >= BACK_UP * first.value and end.value >= 0.9 * stretches[-2].value
     if end.value < RISE * first.value and not back:
         return None
     return f"train/loss was {low.value:.4g} {place(low)} and is {end.value:.4g} {place(end)}", (low.evidence, end.evidence)

@@ -178,7 +178,7 @@ def test_evidence_is_what_stands_in_the_rows() -> None:
     best, last, *_ = verdict.evidence
     assert (best.metric, best.step, best.epoch, best.value) == ("val/loss", 80, 8.0, pytest.approx(0.9))
     assert (last.step, last.value) == (200, pytest.approx(1.8))
-    assert "val/loss was lowest at epoch 8 (step 80) (0.9) and rose to 1.8" in verdict.words
+    assert "val/loss was lowest at epoch 8 (step 80), 0.9, and rose to 1.8" in verdict.words
 
 
 def test_the_rate_to_try_is_a_tenth_or_ten_times() -> None:

@@ -31,6 +31,7 @@ EXPECTED: dict[str, tuple[str, float, float]] = {
     "ctc": ("val/error_rate", 0.0, 0.05),
     "digits": ("val/accuracy", 0.95, 1.0),
     "early-stopping": ("epoch", 2, 100),
+    "imbalanced": ("val/f1", 0.8, 1.0),
     "mlp": ("val/loss", 0.50, 0.56),
     "resnet": ("val/accuracy", 0.98, 1.0),
     "rnn": ("val/accuracy", 0.95, 1.0),
