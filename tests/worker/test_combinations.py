@@ -93,6 +93,8 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
     data = {"train": digits, "val": digits | {"split": "val"}, "batch_size": 120} | present(
         {key: draw(maybe(strategy)) for key, strategy in DATA.items()}
     )
+    if "sampling" in data:
+        data.pop("shuffle", None)  # refused: it draws in an order of its own
     if images == "rows":
         model = {"target": "tests.worker.sets:Rows", "of": model}
     if images is True:
