@@ -28,6 +28,7 @@ SHORT = [
 
 EXPECTED: dict[str, tuple[str, float, float]] = {
     # what its third line of comment says: metric, and from where to where it may end
+    "augmentation": ("val/accuracy", 0.8, 1.0),
     "ctc": ("val/error_rate", 0.0, 0.05),
     "digits": ("val/accuracy", 0.95, 1.0),
     "early-stopping": ("epoch", 2, 100),

@@ -71,7 +71,8 @@ def test_the_draws_are_the_same_at_any_world_size_and_from_any_start(
 
 
 def test_weighted_draws_have_the_distribution_of_their_weights() -> None:
-    weights = np.array([0.0, 5, 1, 0, 2.5, 0.5] + [0.0] * 600 + [1.0] * 3)
+    weights = np.array([1.0, 5, 1, 0, 2.5, 0.5] + [0.0] * 600 + [1.0] * 3)
+    weights[TOGETHER - 1 : TOGETHER + 1] = 2.0, 3.0
     order = Weighted(weights, 200_000, 7)
     counts = np.bincount(epoch(order), minlength=len(weights))
     possible = weights > 0
