@@ -132,7 +132,7 @@ def test_a_part_in_which_nothing_counts_adds_nothing_to_a_users_loss(tmp_path: P
 def out_of_memory_in_the_update(run: RunDir) -> Any:
     clip = step.clip
 
-    def failing(*arguments: Any) -> Any:
+    def failing(*arguments: Any, **named: Any) -> Any:
         step.clip = clip
         raise torch.OutOfMemoryError("CUDA out of memory (injected)")
 
