@@ -87,6 +87,8 @@ TRAIN: dict[tuple[str, str], Given] = {
     ("loss", "ctc"): LABELS | {"model": GRU | {"output": "all"}},
     ("data", "waves"): {"data": {"train": {"target": "waves", "samples": 8}, "batch_size": 8, "collate": "pad"},
                         "model": {"target": "gru", "input_size": 1, "out_features": 4}},
+    ("data", "glyphs"): {"model": GRU | {"input_size": 8, "out_features": 11, "output": "all"},
+                         "loss": {"target": "ctc", "blank": 10}},
     ("data", "diabetes"): {"model": {"target": "tests.worker.sets:AnyInput", "outputs": 1}, "loss": "mse"},
 }  # fmt: skip
 WITHOUT_FILES = {entry.name for entry in CATALOGUE.values() if entry.builds.endswith(":from_torchvision")}
