@@ -40,6 +40,7 @@ EXPECTED: dict[str, tuple[str, float, float]] = {
     "transfer": ("val/accuracy", 0.7, 1.0),
     "transfer-base": ("val/accuracy", 0.97, 1.0),
 }  # fmt: skip
+WELL_KNOWN = {"augmentation": {"data-bound"}}
 BEFORE = {"transfer": "transfer-base"}
 """What has to be run first."""
 
@@ -82,7 +83,8 @@ def test_whole_it_does_what_it_says(name: str, tmp_path: Path) -> None:
     row, verdicts = trained(name, tmp_path)
     metric, least, most = EXPECTED[name]
     assert least <= row[metric] <= most
-    assert verdicts == [] or name == "sweep"  # a search's trials are not all well
+    # A search's trials are not all well, and so small a network waits for its augmentation.
+    assert set(verdicts) <= WELL_KNOWN.get(name, set()) or name == "sweep"
 
 
 def trained(name: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
