@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from launcher.errors import SpecError as SpecError
     from launcher.errors import Stopped as Stopped
     from launcher.errors import UsageError as UsageError
+    from launcher.loading import load_model as load_model
     from launcher.rank import pulse as pulse
     from launcher.rank import should_stop as should_stop
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 HOMES = {
     "api": ("Run", "open", "run", "submit", "sweep"),
     "errors": ("BackendError", "Cancelled", "LaunchError", "SpecError", "Stopped", "UsageError"),
+    "loading": ("load_model",),
     "rank": ("pulse", "should_stop"),
 }
 NAMES = {name: home for home, names in HOMES.items() for name in names}

@@ -21,6 +21,8 @@ COMMANDS = {
     "debug": "the first steps in one process, with breakpoints",
     "preview": "a picture of what the network will see",
     "eval": "evaluate a run's checkpoint",
+    "predict": "a run's outputs for data of yours",
+    "export": "a run's model as a file for others",
     "diagnose": "what is wrong with a run, and what to change",
     "diff": "what differs between two runs",
     "rm": "remove runs",

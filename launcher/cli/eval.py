@@ -15,9 +15,7 @@ from launcher.errors import LaunchError, UsageError
 @click.command("eval")
 @options.one_run()
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
-@click.option(
-    "--checkpoint", metavar="NAME", help="Such as step-00000120 (default: the best where keep_best is set, else the newest)."
-)
+@options.checkpoint_option
 @options.runs_option
 @options.json_option
 def command(run: str, split: str, checkpoint: str | None, runs: str | None, as_json: bool) -> int:

@@ -1,4 +1,4 @@
-"""The worker, or a user's program, as one ordinary child process in the terminal: for debug and eval."""
+"""The worker, or a user's program, as one ordinary child process in the terminal: for debug, eval, export and predict."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 from launcher.errors import BackendError, UsageError
+from launcher.load import load_job
 from launcher.plan import Plan, settle
 from launcher.prepare import plan_for
 from launcher.references import filled
+from launcher.rundir import RunDir
 from launcher.spec import Job
 
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
@@ -42,6 +44,17 @@ def program(plan: Plan, *, pdb: bool) -> list[str]:
             raise UsageError("--pdb needs a Python script or module, and run.program is any program")
         return [entry.target, *entry.argv]
     return [*python, *(["-m"] if entry.kind == "module" else []), entry.target, *entry.argv]
+
+
+def of_run(run: RunDir, command: str, *arguments: str, checkpoint: str | None) -> int:
+    """The exit code of the worker's `command` on a run. Raises UsageError where it is none of the built-in worker."""
+    job = load_job(run.job)
+    if job.train is None:
+        raise UsageError(f"run {run.id} is a program of its own: {command} is for train:, the built-in worker")
+    _, plan = alone(job)
+    chosen = ["--checkpoint", checkpoint] if checkpoint else []
+    argv = [sys.executable, "-m", "launcher.worker", command, str(run.path), *arguments, *chosen]
+    return run_in_foreground(argv, plan.entry.cwd, environment(plan))
 
 
 def run_in_foreground(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> int:

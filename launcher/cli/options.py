@@ -50,6 +50,9 @@ backend_option: Decorator = click.option("--backend", metavar="NAME", help="Wher
 follow_option: Decorator = click.option(
     "--follow", is_flag=True, help="Stay and show a run that waits in a queue; Ctrl-C leaves it there."
 )
+checkpoint_option: Decorator = click.option(
+    "--checkpoint", metavar="NAME", help="Such as step-00000120 (default: the best where keep_best is set, else the newest)."
+)
 detach_option: Decorator = click.option("--detach", is_flag=True, help="Run in the background; see it with launch logs --follow.")
 ranks_option: Decorator = click.option("--ranks", metavar="all|0,3", help="Whose output is shown (default: rank 0).")
 

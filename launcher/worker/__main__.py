@@ -1,4 +1,4 @@
-"""python -m launcher.worker [train|eval|debug|preview] RUN_DIR [options]: a rank, under python, torchrun, accelerate or agent."""
+"""python -m launcher.worker [train|eval|export|predict|debug|preview] RUN_DIR [options]: a rank, under python or torchrun."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from launcher.rundir import RunDir, locked
 from launcher.worker import logs
 from launcher.worker.errors import WorkerError
 
-COMMANDS = ("train", "eval", "debug", "preview")
+COMMANDS = ("train", "eval", "export", "predict", "debug", "preview")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,6 +44,14 @@ def main(argv: Sequence[str]) -> int:
 
     job = read_job(run)
 
+    if options.command == "export":
+        from launcher.worker.export import export_run
+
+        return export_run(run, job, to=Path(options.to), checkpoint=options.checkpoint)
+    if options.command == "predict":
+        from launcher.worker.predict import predict
+
+        return predict(run, job, data=options.data, out=Path(options.out), checkpoint=options.checkpoint)
     if options.command == "eval":
         from launcher.worker.evaluate_run import evaluate_run
 
@@ -74,11 +82,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m launcher.worker", description="One rank of a run's training.", allow_abbrev=False
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,eval,debug,preview}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")
     train = commands.add_parser("train", help="train the run to its end, from its newest checkpoint")
     evaluation = commands.add_parser("eval", help="evaluate a checkpoint: the best where keep_best is set, else the newest")
+    export = commands.add_parser("export", help="write the trained model as a file for others")
+    export.add_argument("--to", metavar="FILE", required=True, help="ends in .safetensors, .pth, .pt2 or .onnx")
+    prediction = commands.add_parser("predict", help="write the trained model's outputs for data")
+    prediction.add_argument("--out", metavar="FILE", required=True, help="ends in .csv or .npz")
+    for command in (evaluation, export, prediction):
+        command.add_argument("--checkpoint", metavar="NAME", help="such as step-00000120")
     evaluation.add_argument("--split", choices=("train", "val", "test"), default="val")
-    evaluation.add_argument("--checkpoint", metavar="NAME", help="such as step-00000120")
     evaluation.add_argument("--json", action="store_true", help="print JSON")
     debugging = commands.add_parser("debug", help="the first steps in this one process, with a table of what they do")
     debugging.add_argument("--steps", type=int, default=None)
@@ -90,8 +103,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     previewing.add_argument("--out", required=True, metavar="FILE", help="a PNG")
     previewing.add_argument("--samples", type=int, default=16)
     previewing.add_argument("--epoch", type=int, default=0)
-    for command in (train, evaluation, debugging, previewing):
+    for command in (train, evaluation, export, prediction, debugging, previewing):
         command.add_argument("run_dir", metavar="RUN_DIR")
+    prediction.add_argument(
+        "data", metavar="DATA", help="train, val, test, a .csv, .npz or .safetensors, or a folder of pictures"
+    )
     return parser.parse_args(named)
 
 

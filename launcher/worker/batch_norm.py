@@ -149,6 +149,14 @@ def synchronize(model: nn.Module, *, ranks: int) -> list[str]:
     return left
 
 
+def unsynchronize(model: nn.Module) -> None:
+    """Ordinary modules again, as their user knows them."""
+    for module in model.modules():
+        if isinstance(module, Synchronized):
+            del module.ranks
+            module.__class__ = type(module).__bases__[1]
+
+
 def norms(model: nn.Module) -> list[_BatchNorm]:
     """Those that keep running statistics."""
     return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None]

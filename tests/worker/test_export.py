@@ -1,0 +1,188 @@
+"""A trained model leaves the run as it is: loaded, exported in four forms, and asked for its outputs, row by row."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import launcher
+from launcher.errors import UsageError
+from launcher.rundir import RunDir
+from launcher.worker.__main__ import main
+from launcher.worker.data.digits import digits
+from launcher.worker.data.images import as_tensor
+from launcher.worker.errors import WorkerError
+from launcher.worker.evaluate import evaluate
+from launcher.worker.restore import load_model_weights
+from tests.worker.worlds import a_job, in_world, on_ranks, run_of, train_run
+
+CNN = {"target": "cnn", "in_channels": 1, "channels": [4, 8], "num_classes": 10, "dropout": 0.3}
+
+
+def trained(folder: Path, **train: Any) -> RunDir:
+    run = run_of(folder, a_job(max_steps=4, **train) | {"checkpoint": {"every": "2 steps", "keep_best": "val/loss"}})
+    assert on_ranks(1, train_run, run) == [0]
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    data = {"train": "digits", "val": {"target": "digits", "split": "val"}, "batch_size": 100}
+    return trained(tmp_path_factory.mktemp("runs") / "run", model=CNN, data=data, ema={"decay": 0.5})
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return digits(split="val").tensors[0]
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, inputs: Tensor) -> Tensor:
+    return model(inputs)  # type: ignore[no-any-return]
+
+
+def as_evaluated(training: Any, run: RunDir) -> dict[str, Tensor]:
+    newest = max(run.checkpoints.iterdir())
+    load_model_weights(newest, training.model)
+    evaluate(training, "val")
+    return {name: value.clone() for name, value in training.model.state_dict().items()}
+
+
+def test_a_loaded_model_is_the_trained_one(run: RunDir, images: Tensor) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    model = launcher.load_model(str(run.path), checkpoint="step-00000004")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(module.training for module in model.modules())
+    assert {type(module).__module__.split(".")[0] for module in model.modules()} == {"torch"}
+    [state] = on_ranks(1, in_world, [run], as_evaluated)[0]
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    averaged = load_file(run.checkpoints / "step-00000004" / "ema.safetensors")
+    assert torch.equal(model.state_dict()["0.weight"], averaged["0.weight"])
+    torch.save(model, run.path / "pickled.pth")
+
+
+@pytest.mark.parametrize(("named", "checkpoint", "words"), [
+    ("none", None, "no run 'none'"), ("run", "step-00000077", "has no checkpoint 'step-00000077'"),
+])  # fmt: skip
+def test_loading_what_is_not_there_is_refused(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, named: str, checkpoint: str | None, words: str
+) -> None:
+    monkeypatch.setenv("LAUNCHER_RUNS", str(run.path.parent))
+    with pytest.raises(UsageError, match=words):
+        launcher.load_model(named, checkpoint=checkpoint)
+
+
+def loaded_again(file: Path, images: Tensor) -> Tensor:
+    if file.suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+    if file.suffix == ".pt2":
+        return outputs(torch.export.load(file).module(), images)
+    from launcher.worker.models.cnn import cnn
+
+    model = cnn(**{name: value for name, value in CNN.items() if name != "target"})  # type: ignore[arg-type]
+    model.load_state_dict(load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True))
+    return outputs(model.eval(), images)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("ending", [".safetensors", ".pth", ".pt2", ".onnx"])
+def test_an_exported_model_gives_the_same_outputs_for_any_batch(run: RunDir, images: Tensor, tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"digits{ending}"
+    assert main(["export", str(run.path), "--to", str(file)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    model = launcher.load_model(str(run.path))
+    for count in (1, 2, 7, 360):
+        wanted, found = outputs(model, images[:count]), loaded_again(file, images[:count])
+        if ending in (".safetensors", ".pth"):
+            assert torch.equal(found, wanted)
+        else:
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_an_ending_that_says_nothing_is_refused(run: RunDir) -> None:
+    with pytest.raises(WorkerError, match=r"says what is written: \.safetensors, \.pth, \.pt, \.pt2, \.onnx"):
+        main(["export", str(run.path), "--to", "model.bin"])
+    with pytest.raises(WorkerError, match=r"says what is written: \.csv or \.npz"):
+        main(["predict", str(run.path), "val", "--out", "rows.txt"])
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+def test_predictions_are_one_row_for_each_sample_in_order(run: RunDir, images: Tensor, tmp_path: Path, count: int) -> None:
+    np.savez(tmp_path / "new.npz", x=images[:count].numpy())
+    for ending in (".npz", ".csv"):
+        assert main(["predict", str(run.path), str(tmp_path / "new.npz"), "--out", str(tmp_path / f"rows{ending}")]) == 0
+    wanted = outputs(launcher.load_model(str(run.path)), images[:count])
+    with np.load(tmp_path / "rows.npz") as found:
+        np.testing.assert_allclose(found["output"], wanted.numpy(), rtol=1e-5, atol=1e-6)
+        assert found["prediction"].tolist() == wanted.argmax(1).tolist()
+        header, *table = csv.reader((tmp_path / "rows.csv").read_text().splitlines())
+        assert header == ["prediction", *(f"output_{column}" for column in range(10))]
+        assert [[float(value) for value in row[1:]] for row in table] == found["output"].tolist()
+
+
+def test_a_split_of_the_job_can_be_predicted(run: RunDir, images: Tensor, tmp_path: Path) -> None:
+    assert main(["predict", str(run.path), "val", "--out", str(tmp_path / "rows.npz")]) == 0
+    with np.load(tmp_path / "rows.npz") as found:
+        wanted = outputs(launcher.load_model(str(run.path)), images)
+        np.testing.assert_allclose(found["output"], wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_pictures_in_a_folder_are_predicted_by_path(run: RunDir, tmp_path: Path) -> None:
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8))
+    for name, picture in zip(("b/2.png", "a/1.png", "c.png"), pixels, strict=True):
+        (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.numpy()).save(tmp_path / "new" / name)
+    (tmp_path / "new" / "notes.txt").write_text("no picture")
+    grey = {"target": "image_folder", "root": "none", "grayscale": True, "mean": [0.5], "std": [0.25]}
+    shown = run_of(tmp_path / "shown", a_job(model=CNN, data={"train": grey, "batch_size": 2}, max_steps=4))
+    shown.checkpoints.symlink_to(run.checkpoints)
+    assert main(["predict", str(shown.path), str(tmp_path / "new"), "--out", str(tmp_path / "rows.csv")]) == 0
+    _, *table = csv.reader((tmp_path / "rows.csv").read_text().splitlines())
+    assert [row[0] for row in table] == ["a/1.png", "b/2.png", "c.png"]
+    as_the_jobs_own = as_tensor(grayscale=True, mean=[0.5], std=[0.25])
+    prepared = torch.stack([as_the_jobs_own(Image.fromarray(pixels[at].numpy()).convert("RGB")) for at in (1, 0, 2)])
+    wanted = outputs(launcher.load_model(str(shown.path)), prepared)
+    np.testing.assert_allclose([[float(value) for value in row[2:]] for row in table], wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_new_table_is_prepared_by_the_training_tables_columns_and_statistics(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(1).normal(3, 2, (40, 3)).round(3)
+    (tmp_path / "train.csv").write_text("a,y,b\n" + "".join(f"{a},{y},{b}\n" for a, y, b in numbers))
+    table = {"target": "csv", "path": str(tmp_path / "train.csv"), "targets": "y", "normalize": True, "split": "train"}
+    regression: dict[str, Any] = {
+        "model": {"target": "mlp", "in_features": 2, "hidden": [4], "out_features": 1}, "loss": "mse",
+        "data": {"train": table, "val": table | {"split": "val"}, "batch_size": 8},
+    }  # fmt: skip
+    run = trained(tmp_path / "run", **regression)
+    (tmp_path / "new.csv").write_text("id,b,a\n7,3.5,1\n8,2,4\n")
+    assert main(["predict", str(run.path), str(tmp_path / "new.csv"), "--out", str(tmp_path / "rows.csv")]) == 0
+    header, *rows = csv.reader((tmp_path / "rows.csv").read_text().splitlines())
+    from launcher.worker.data.files import csv as as_set
+
+    raw = as_set(path=str(tmp_path / "train.csv"), targets="y", split="train").tensors[0].double()
+    new = (torch.tensor([[1, 3.5], [4, 2]]).double() - raw.mean(0)) / raw.std(0, correction=0)
+    wanted = outputs(launcher.load_model(str(run.path)), new.float())
+    assert header == ["output"]
+    np.testing.assert_allclose([[float(value) for value in row] for row in rows], wanted.numpy(), rtol=1e-5, atol=1e-6)
+    (tmp_path / "new.csv").write_text("id,b\n7,3.5\n")
+    with pytest.raises(WorkerError, match="has no column 'a'"):
+        main(["predict", str(run.path), str(tmp_path / "new.csv"), "--out", str(tmp_path / "rows.csv")])
+
+
+def test_data_that_is_nowhere_is_refused(run: RunDir, tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match="is none of train, val and test, no"):
+        main(["predict", str(run.path), "tset", "--out", str(tmp_path / "rows.csv")])
+    with pytest.raises(WorkerError, match=r"the job has no train\.data\.test"):
+        main(["predict", str(run.path), "test", "--out", str(tmp_path / "rows.csv")])
