@@ -11,6 +11,7 @@ import pytest
 import yaml
 from accelerate.state import AcceleratorState
 
+import launcher
 from launcher.cli.commands import COMMANDS
 from launcher.load import dump_job, load_job
 from launcher.rundir import RunDir
@@ -127,4 +128,6 @@ def test_a_row_names_what_there_is(row: list[str]) -> None:
         assert path == "target" or explain(path).doc
     commands = [span.split()[1] for span in spans(example) if span.startswith("launch ")]
     assert all(command in COMMANDS for command in commands)
-    assert commands or question in EXAMPLES or "logging" in example
+    names = [span.removeprefix("launcher.").split("(")[0] for span in spans(example) if span.startswith("launcher.")]
+    assert all(hasattr(launcher, name) for name in names)
+    assert commands or names or question in EXAMPLES or "logging" in example
