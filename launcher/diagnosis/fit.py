@@ -75,9 +75,7 @@ def underfitting(records: Records) -> Iterator[Verdict]:
 
 
 def ended_learning(points: Curve) -> bool:
-    """Whether the loss of the last quarter is that of the quarter before; of too few points nobody knows."""
-    if len(points) < 4:
-        return True
+    """Whether the loss of the last quarter is that of the quarter before."""
     if noise(points[len(points) // 2 :]) > FLAT / 2 * points[-1].value:
         return False  # nobody can tell
     *_, before, end = (level(part) for part in parts(points, 4))

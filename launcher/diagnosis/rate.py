@@ -64,7 +64,7 @@ Told = tuple[str, tuple[Evidence, ...]] | None
 def became_nan(records: Records) -> Told:
     """From the newest failure, unless the run was done after all."""
     entries = [entry for entry in records.entries if entry.get("event") in ("failure", "done")]
-    if not entries or entries[-1]["event"] == "done" or entries[-1].get("kind") != "nan":
+    if not entries or entries[-1].get("kind") != "nan":
         return None
     step = entries[-1].get("step") or (records.rows[-1]["step"] if records.rows else 0)
     before = curve(records.rows, "train/loss")[-1:]

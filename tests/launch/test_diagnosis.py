@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launcher.diagnosis import THEMES, diagnose
+from launcher.diagnosis import THEMES, diagnose, verdicts_of
 from launcher.load import parse_job
 from launcher.spec.docs import explain
 
@@ -60,6 +60,7 @@ FLAT_TAIL = [*course(2.3, 1.2, bend=3, rows=6), *course(1.2, 1.199, noise=0.005,
 SAWTOOTH = [*course(2.0, 0.8, rows=5), *course(1.5, 1.7, noise=0.1, rows=15)]
 NAN = event("failure", kind="nan", step=55, reason="the loss became NaN")
 ONE_CLASS = {"class": 0, "share": 1.0, "of_targets": 0.95}
+STARTS = {"step_s": [0.5], "data_share": [0.9]}
 TWO_RANKS = {"step_s": [0.1, 0.1], "data_share": [0.01, 0.01]}
 
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -82,6 +83,20 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"rows": rows(FALLS, val_loss=[*course(2.2, 0.9, rows=18), 1.2, 1.3])}, []),
     "validation rises, and so does training": ({"rows": rows([*course(2.0, 1, rows=8), *course(1.1, 2.1, rows=12)], val_loss=U)},
                                                ["diverging"]),
+    "training rises too, but less": ({"rows": rows([*course(2.3, 1.0, bend=4, rows=8), *course(1.0, 1.2, rows=12)], val_loss=U)},
+                                     ["plateau"]),
+    "training stays above validation": ({"rows": rows(course(2.3, 1.85, bend=4), val_loss=U)}, []),
+    "a loss that rises under an accuracy that is good": (
+        {"rows": rows(FALLS, val_loss=U, val_accuracy=[0.97] * 20)}, []),
+    "overfits, and the first evaluation was no number": (
+        {"rows": rows(FALLS, val_loss=[math.nan, *U[1:]])}, ["overfitting"]),
+    "validation far above a training that stands": (
+        {"rows": rows(course(2.3, 1.7, bend=6), val_loss=[2.6] * 20)}, []),
+    "underfits, and one of two scores is good": (
+        {"rows": rows(course(2.3, 1.7, bend=6), val_loss=course(2.3, 1.7, bend=6), val_accuracy=[0.9] * 20, val_f1=[0.2] * 20)},
+        ["underfitting"]),
+    "twenty steps, each with its row": (
+        {"rows": [row | {"step": row["step"] // 10} for row in rows(course(2.3, 1.7, bend=6))]}, []),
     "underfits": ({"rows": rows(course(2.3, 1.7, bend=6), val_loss=course(2.3, 1.7, bend=6))}, ["underfitting"]),
     "validation still falls": (
         {"rows": rows(course(2.3, 1.7, bend=6), val_loss=course(2.2, 1.6, bend=0.1))}, []),
@@ -89,6 +104,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"rows": rows(course(2.3, 1.7, bend=6), val_loss=course(2.3, 1.7, bend=6), val_accuracy=[0.8] * 20)}, []),
     "rises from the first row": ({"rows": rows(course(2.3, 4.0))}, ["diverging"]),
     "comes back up": ({"rows": rows(SAWTOOTH)}, ["diverging"]),
+    "ends a little above where it began": ({"rows": rows(course(2.3, 2.7))}, ["diverging"]),
+    "comes back up by little": ({"rows": rows([*course(2.3, 0.05, bend=4, rows=12), *course(0.05, 0.07, rows=8)])}, []),
+    "a regression that its first steps threw up": (
+        {"rows": rows([2000.0, *course(3.1, 3.0, noise=0.1, rows=19)], val_r2=[0.1] * 20)}, []),
     "one spike is no divergence": ({"rows": rows([*FALLS[:12], 3.0, *FALLS[13:]])}, []),
     "one row of two steps lies low": (
         {"rows": rows([*course(0.9, 0.4, bend=6, rows=14), 0.2, *course(0.4, 0.39, noise=0.05, rows=5)],
@@ -102,6 +121,9 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a loss that is no number in one row": ({"rows": rows([*FALLS[:5], None, *FALLS[6:]])}, []),
     "rate too low": ({"rows": rows(course(2.3, 2.1), val_loss=course(2.3, 2.1))}, ["rate too low"]),
     "rate too low, the noise is larger than the fall": ({"rows": rows(course(2.3, 2.29, noise=0.02))}, []),
+    "falls in every quarter, and the noise is larger": ({"rows": rows(course(2.3, 2.2, noise=0.1, rows=24))}, []),
+    "falls fast, then slowly": ({"rows": rows([2.3, *course(2.0, 1.9, rows=19)])}, ["underfitting"]),
+    "falls ever more slowly": ({"rows": rows(course(2.3, 1.9, bend=3.5))}, ["underfitting"]),
     "a plateau at a constant rate": ({"rows": rows(FLAT_TAIL, val_loss=course(2.2, 1.2, bend=4))}, ["plateau"]),
     "the same, with a rate that was lowered": ({"rows": rows(FLAT_TAIL, lr=course(0.1, 0.0))}, []),
     "a plateau where nothing is left to learn": ({"rows": rows(course(2.3, 0.01, bend=20))}, []),
@@ -110,6 +132,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
                                              ["vanishing gradients"]),
     "gradients that differ as usual": ({"rows": [row | {"grad/a": 0.01, "grad/b": 0.1, "grad/c": 1.0} for row in rows(FALLS)]},
                                        []),
+    "two groups have no depth": ({"rows": [row | {"grad/a": 1e-12, "grad/b": 0.5} for row in rows(FALLS)]}, []),
     "a frozen group": ({"rows": [row | {"grad/a": 0.0, "grad/b": 0.1, "grad/c": 1.0, "grad/d": 0.3} for row in rows(FALLS)]}, []),
     "a head that is done learning": (
         {"rows": [row | {"grad/a": 0.3, "grad/b": 0.1, "grad/c": 1e-7} for row in rows(FALLS)]}, []),
@@ -135,16 +158,25 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "one rank of two waits": ({"timings": timings(step_s=[0.1, 0.1], data_share=[0.0, 0.6])}, ["data-bound"]),
     "waits, for a second in all": ({"timings": timings(steps=10, step_s=[0.05], data_share=[0.5])}, []),
     "waits in the first row alone": ({"timings": [timings(1, step_s=[0.5], data_share=[0.9])[0], *timings()[1:]]}, []),
+    "waits a little all the time": ({"timings": timings(data_share=[0.2])}, []),
+    "waits in the first row of a second attempt": (
+        {"timings": [*timings(3), *(row | {"attempt": 2, "step": row["step"] + 300} | slow
+                                    for row, slow in zip(timings(3), (STARTS, {}, {}), strict=True))]}, []),
     "saves all the time": ({"timings": timings(checkpoint_s=8.0)}, ["checkpoint-bound"]),
     "saves, and it costs little": ({"timings": timings(checkpoint_s=0.3)}, []),
+    "saves for seconds of minutes": ({"timings": timings(steps=300, checkpoint_s=1.5)}, []),
     "a rank that lags": ({"timings": timings(**TWO_RANKS, compute_s=[0.05, 0.09])}, ["straggling rank"]),
     "a rank that lags now and then": (
-        {"timings": [row | {"compute_s": [0.05, 0.09] if row["step"] % 200 else [0.05, 0.05]}
+        {"timings": [row | {"compute_s": [0.05, 0.05] if row["step"] % 200 else [0.05, 0.09]}
                      for row in timings(**TWO_RANKS)]}, []),
+    "a rank that is a fifth slower": ({"timings": timings(**TWO_RANKS, compute_s=[0.09, 0.075])}, []),
     "ranks that are alike": ({"timings": timings(**TWO_RANKS, compute_s=[0.09, 0.085])}, []),
     "overflows all the time": ({"timings": timings(skipped_steps=20, loss_scale=1.0)}, ["fp16 overflow storm"]),
     "overflows while the scale settles": (
         {"timings": [timings(1, steps=50, skipped_steps=12)[0], *timings(skipped_steps=0, loss_scale=1024.0)[1:]]}, []),
+    "overflows in the first two rows": (
+        {"timings": [row | {"skipped_steps": skipped}
+                     for row, skipped in zip(timings(steps=25), (10, 8, 0, 0, 0, 0), strict=True)]}, []),
     "an overflow now and then": ({"timings": timings(skipped_steps=1)}, []),
 }  # fmt: skip
 SICK = [case for case, (_, names) in CASES.items() if names]
@@ -182,9 +214,22 @@ def test_evidence_is_what_stands_in_the_rows() -> None:
 
 
 def test_the_rate_to_try_is_a_tenth_or_ten_times() -> None:
-    (high,), (low,) = diagnose(rows(SAWTOOTH, lr=0.3)), diagnose(rows(course(2.3, 2.1), lr=1e-5))
+    (high,), (low,) = diagnose(rows(SAWTOOTH, lr=[0.01, *[0.3] * 19])), diagnose(rows(course(2.3, 2.1), lr=1e-5))
     assert (high.field, high.to) == ("train.optimizer.lr", "0.03")
     assert (low.field, low.to) == ("train.optimizer.lr", "0.0001")
+
+
+@pytest.mark.parametrize(("lr", "to"), [(0.01, "1"), (10.0, "0.05")])
+def test_clipping_is_to_a_step_of_half_a_unit(lr: float, to: str) -> None:
+    (verdict,) = diagnose(rows(course(2.3, 2.3, noise=0.01), lr=lr, grad_rnn=[*[1.0] * 8, 5e4, *[1.0] * 11]))
+    assert (verdict.field, verdict.to) == ("train.clip_grad_norm", to)
+
+
+def test_lines_that_are_no_rows_are_passed_over(by_hand: Any) -> None:
+    run = by_hand(rows=rows(FALLS, val_loss=U))
+    with run.metrics.open("a") as file:
+        file.write('[1]\n{"train/loss": 1.0}\n')
+    assert [verdict.name for verdict in verdicts_of(run)] == ["overfitting"]
 
 
 @pytest.mark.parametrize(("backend", "field"), [("slurm", "resources.slurm.exclude"), ("local", "resources.spares")])

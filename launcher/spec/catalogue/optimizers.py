@@ -1,4 +1,5 @@
-"""Built-in optimizers: torch's, with every argument of theirs but `differentiable`, which a training has no use for."""
+"""Built-in optimizers: torch's, with every argument but `differentiable`, which a training has no use for, and adam's
+`decoupled_weight_decay`, which makes it adamw."""
 
 from __future__ import annotations
 
