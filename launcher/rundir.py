@@ -21,6 +21,8 @@ from launcher.errors import BackendError, UsageError
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 CODE = "code"
 """Folder of a run directory: the copy of workdir that the run executes in, where it has one."""
+TRIALS = "trials"
+"""Folder of a sweep's directory: a run directory for each trial, or with folds one for each fold of a trial."""
 PLACEHOLDER = "{run_dir}"
 """Stands for the run directory in plan.json, so that a run can be moved."""
 
@@ -47,6 +49,13 @@ class RunDir:
     @property
     def id(self) -> str:
         return self.path.name
+
+    @property
+    def full_id(self) -> str:
+        """Also of a sweep's trial and of its folds, whose own names are a number: with the sweep's before it."""
+        names = self.path.parts
+        at = next((at for at in (len(names) - 2, len(names) - 3) if at > 1 and names[at] == TRIALS), len(names))
+        return "-".join((names[at - 1], *names[at + 1 :]))
 
     job = Place("job.yaml")
     plan = Place("plan.json")

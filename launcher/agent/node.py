@@ -71,7 +71,9 @@ class Agent:
         self.ordered: OwnStart | None = None
         """A start that waits for the fork server, or for the end of an older attempt."""
         self.last: tuple[str, int] | None = None
-        """Run directory and number of the newest attempt that was ordered."""
+        """Run directory and number of the newest attempt that was ordered, of the run that it serves."""
+        self.gone: tuple[Work | None, int] | None = None
+        """The attempt of which was told last that nothing is left."""
         self.stop_at_once = False
         """Asked to stop before it started. Not simply dropped: ranks on other nodes would wait for its ranks."""
         self.attempt: Attempt | None = None
@@ -158,6 +160,8 @@ class Agent:
 
     def prepare(self, run_dir: str, first: int, mark: str | None = None) -> None:
         """`first`: number of the agent that is the plan's node 0."""
+        if self.work is not None and self.work.run.path != Path(run_dir):  # a sweep's next trial counts from 1 again
+            self.last = None
         handed = {name: os.fsdecode(value) for name, value in self.handed.items()}
         self.work = read_work(run_dir, self.number - first, self.own, mark=mark, handed=handed)
         bind(self.work.cpus or self.cpus)
@@ -189,11 +193,11 @@ class Agent:
         run_dir, attempt = start["run_dir"], start["attempt"]
         if self.last is not None and self.last[0] == run_dir and attempt <= self.last[1]:
             return
-        self.last = run_dir, attempt
         if self.work is None or self.work.run.path != Path(run_dir):
             self.prepare(run_dir, start.get("first", 0))
         else:
             self.server.warm(self.work.environment, self.work.preload)
+        self.last = run_dir, attempt
         self.ordered = start
         self.stop_at_once = False
         if self.attempt is not None:
@@ -212,9 +216,9 @@ class Agent:
             self.attempt.kill(time.monotonic())
         elif self.ordered is not None and self.ordered["attempt"] == attempt:
             self.ordered = None
-            self.swept(attempt)
-        elif self.sweeping is None and (self.last is None or attempt >= self.last[1]):
-            self.swept(attempt)
+            self.swept(self.work, attempt)
+        elif self.sweeping is None and self.gone != (self.work, attempt) and (self.last is None or attempt >= self.last[1]):
+            self.swept(self.work, attempt)
 
     # What follows by itself
 
@@ -227,8 +231,8 @@ class Agent:
             self.answer(self.request)
         if self.sweeping is not None and sweep(keep=self.server.processes):
             shutil.rmtree(self.sweeping.channels, ignore_errors=True)
-            number, self.sweeping = self.sweeping.number, None
-            self.swept(number)
+            over, self.sweeping = self.sweeping, None
+            self.swept(over.work, over.number)
         if self.store.died() and self.server.lives():
             self.store.close()
             self.trouble(
@@ -310,7 +314,9 @@ class Agent:
         time.sleep(SERVER_ENDS_S)
         return self.died_under == attempt.number or not self.server.lives()
 
-    def swept(self, attempt: int) -> None:
+    def swept(self, work: Work | None, attempt: int) -> None:
+        """Told once: a second word could be taken for the first attempt of a sweep's next trial."""
+        self.gone = work, attempt
         self.stream.send({"kind": "swept", "agent": self.number, "attempt": attempt})
 
     def trouble(self, message: str, *, attempt: int | None = None, what: What = "environment") -> None:

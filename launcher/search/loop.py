@@ -130,7 +130,7 @@ class Search:
     def fill(self) -> None:
         """Gives every free slot the next run, drawing trials as they are needed."""
         busy = [active.slot for active in self.active]
-        for slot in [each for each in self.slots if each not in busy]:
+        for slot in [each for each in self.slots if each not in busy and each.free]:
             while not self.waiting and self.another():
                 if not self.draw():
                     break

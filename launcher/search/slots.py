@@ -77,6 +77,11 @@ class Slot:
         ours = range(self.first, self.first + self.size)
         return {number - self.first: self.pool.agents[number] for number in ours if number in self.pool.agents}
 
+    @property
+    def free(self) -> bool:
+        """Whether nothing is left of agents that were lost: their end would be told to the next trial as its own."""
+        return not any(number in self.pool.leaving for number in range(self.first, self.first + self.size))
+
     def __contains__(self, agent: int) -> bool:
         return agent + self.first in self.pool
 

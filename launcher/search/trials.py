@@ -14,13 +14,12 @@ from typing import Any, Literal
 
 from launcher.events import ledger
 from launcher.load import dump_job, parse_job
-from launcher.rundir import RunDir, json_lines, write_atomic
+from launcher.rundir import TRIALS, RunDir, json_lines, write_atomic
 from launcher.search.space import Parameters
 from launcher.search.study import End
 from launcher.spec import Job
 from launcher.spec.sweep import Sweep
 
-TRIALS = "trials"
 RESULTS = "results.csv"
 BEST = "best.yaml"
 FOLD = "launcher.worker.data.folds:fold"

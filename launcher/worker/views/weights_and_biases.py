@@ -110,7 +110,7 @@ def init(run: RunDir, wanted: Wandb, config: dict[str, Any], mode: Any) -> Any:
 
     return wandb.init(
         id=run_id(run),
-        name=wanted.name or run.id,
+        name=wanted.name or run.full_id,
         project=wanted.project,
         entity=wanted.entity,
         group=wanted.group,
@@ -134,7 +134,7 @@ def run_id(run: RunDir) -> str:
     """W&B's name for the run: kept in the run directory, so that it stays the same where the directory is renamed."""
     path = run.wandb / "launcher-id"
     if not path.exists():
-        write_atomic(path, re.sub(r"[^A-Za-z0-9._-]", "-", run.id)[-LONGEST_ID:])
+        write_atomic(path, re.sub(r"[^A-Za-z0-9._-]", "-", run.full_id)[-LONGEST_ID:])
     return path.read_text()
 
 
