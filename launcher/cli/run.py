@@ -54,9 +54,7 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     other = find_run(after, folder) if after else None
     options.parse_ranks(ranks, plan.world.world_size)
     if dry_run:
-        from launcher.cli import show_plan, show_sweep
-
-        (show_sweep if job.sweep else show_plan).show(plan, job, folder, as_json=as_json)
+        show(plan, job, folder, as_json=as_json)
         return 0
     run = made(job, plan, folder, other, waits=plan.provisional and not prepare)
     if prepare:
@@ -93,6 +91,17 @@ def planned(
     if nodes is None:
         job = backends.on_all_nodes(job)
     return job, plan_for(job)
+
+
+def show(plan: Plan, job: Job, folder: Path, *, as_json: bool) -> None:
+    if job.sweep is not None:
+        from launcher.cli import show_sweep
+
+        show_sweep.show(plan, job, as_json=as_json)
+    else:
+        from launcher.cli import show_plan
+
+        show_plan.show(plan, job, folder, as_json=as_json)
 
 
 def made(job: Job, plan: Plan, folder: Path, other: RunDir | None, *, waits: bool) -> RunDir:

@@ -20,7 +20,7 @@ SHOWN = 20
 Row = tuple[str, str]
 
 
-def show(plan: Plan, job: Job, _runs: Path, *, as_json: bool) -> None:
+def show(plan: Plan, job: Job, *, as_json: bool) -> None:
     """The trials that it would make: all of a grid, a sample otherwise."""
     from launcher.search.preview import preview
 

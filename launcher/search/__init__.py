@@ -6,5 +6,3 @@ trials     a sweep's directory: its trials, their values, results.csv and best.y
 slots      shares of the machines, and of the pool of agents, for one trial at a time each
 loop       who runs where and when, until none is left
 """
-
-from launcher.search.loop import conduct as conduct

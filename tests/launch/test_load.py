@@ -74,6 +74,7 @@ def test_built_in_targets_come_with_their_default_arguments(train: str) -> None:
     assert job.train is not None
     assert job.train.optimizer.arguments == {
         "lr": 0.1, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False,
+        "maximize": False,
     }  # fmt: skip
 
 

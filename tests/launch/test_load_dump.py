@@ -60,7 +60,7 @@ def test_argv_and_environment_come_back_byte_for_byte(args: list[str], env: dict
 
 def test_a_job_comes_back_whole(train: str) -> None:
     job = parse_job(train, overrides=[
-        "train.schedule={target: step, step_size: 5 epochs, warmup: 5%}",
+        "train.schedule={target: step, step_size: 1 epochs, warmup: 5%}",
         "train.optimizer={target: adam, groups: [{match: 'head.*', lr: 1e-5}]}",
         "checkpoint={every: 90s, keep_best: val/loss}", "log.wandb=true", "resources.time=08:00:00", "train.clip_grad_norm=1",
         "train.data.augment=[{target: random_crop, size: [28, 28]}, random_horizontal_flip]",

@@ -70,7 +70,8 @@ def test_message(problems: Problems, text: str, message: str) -> None:
     ("epochs: 2", "epochs: 2\n  schedule: {target: plateau, monitor: val/f1}", "train.schedule.monitor",
      "'val/f1' is not known at an evaluation; known are val/loss, val/accuracy, train/loss"),
     ("[accuracy]", "[acuracy]", "train.metrics[0]",
-     "no metric is called 'acuracy'. Did you mean 'accuracy'? Built in: accuracy; or an import path such as my_pkg.mod:thing"),
+     f"no metric is called 'acuracy'. Did you mean 'accuracy'? Built in: {', '.join(names('metric'))}; or an import path such as "
+     "my_pkg.mod:thing"),
     ("[accuracy]", "[accuracy, my.mod:accuracy]", "train.metrics[1]", "two metrics would be logged as 'accuracy'"),
     ("loss: cross_entropy", "loss: [a]", "train.loss", "expected a loss: a name, or {target: NAME, ...arguments}, got a list"),
     ("loss: cross_entropy", "loss: {weight: [1]}", "train.loss",

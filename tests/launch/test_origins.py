@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_every_default_has_a_reason(job: str) -> None:
 
 
 def test_on_screen(launch: Any, job: str) -> None:
-    assert "train.optimizer.lr            0.01" in launch("explain", job).out
+    assert re.search(r"^train\.optimizer\.lr +0\.01 ", launch("explain", job).out, re.MULTILINE)
     assert launch("explain", "train.loss", "--job", job).out == "train.loss.target  mse  top.yaml:3\n"
     assert launch("explain", "train.loss", "--job", job, "--json").json[0]["source"] == "top.yaml:3"
 
