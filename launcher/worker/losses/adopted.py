@@ -14,9 +14,16 @@ from launcher.worker.errors import WorkerError
 from launcher.worker.losses.classes import CrossEntropy, NegativeLogLikelihood
 from launcher.worker.losses.elementwise import BinaryCrossEntropy, BinaryCrossEntropyWithLogits, huber, l1, mse, smooth_l1
 
+
+class AnyOutputs(NegativeLogLikelihood):
+    """Who names torch's own is taken at his word: an output above 0 is no log-probability, but has a loss all the same."""
+
+    unfit = CrossEntropy.unfit
+
+
 TORCHS: tuple[tuple[Any, Callable[..., Tensor], Callable[..., nn.Module]], ...] = (
     (nn.CrossEntropyLoss, F.cross_entropy, CrossEntropy),
-    (nn.NLLLoss, F.nll_loss, NegativeLogLikelihood),
+    (nn.NLLLoss, F.nll_loss, AnyOutputs),
     (nn.BCELoss, F.binary_cross_entropy, BinaryCrossEntropy),
     (nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits, BinaryCrossEntropyWithLogits),
     (nn.MSELoss, F.mse_loss, mse),
