@@ -60,7 +60,7 @@ def allowed(change: tuple[str, Any, Any], new: Job) -> bool:
     if any(path == name or path.startswith(f"{name}.") for name in MAY_CHANGE):
         return True
     grows = path in MAY_GROW and isinstance(before, int) and isinstance(after, int) and after > before
-    return grows and not tied_to_length(new)
+    return grows and new.sweep is None and not tied_to_length(new)  # a sweep's trials are compared with each other
 
 
 def stopped_early(run: RunDir) -> str | None:
@@ -71,7 +71,7 @@ def stopped_early(run: RunDir) -> str | None:
 def may_grow(run: RunDir) -> str | None:
     """The field that makes the run longer, where that leaves what was trained as it is."""
     job = load_job(run.job)
-    if job.train is None or stopped_early(run) or tied_to_length(job):
+    if job.train is None or job.sweep is not None or stopped_early(run) or tied_to_length(job):
         return None
     return "train.epochs" if job.train.epochs is not None else "train.max_steps"
 

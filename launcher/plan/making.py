@@ -89,8 +89,9 @@ def torchrun_line(entry: Entry, world: World, cluster: Cluster) -> tuple[str, ..
 
 
 def settle(job: Job, plan: Plan) -> Job:
-    """The job with what `auto` came to: job.yaml as resolved."""
-    came_to = {path.removeprefix("resources."): value for path, value in plan.resolved.items()}
+    """The job with what `auto` came to: job.yaml as resolved. A sweep's ranks and threads apart: its trials share the machine."""
+    own = ("resources.procs_per_node", "resources.threads") if job.sweep is not None else ()
+    came_to = {path.removeprefix("resources."): value for path, value in plan.resolved.items() if path not in own}
     return job.model_copy(update={"resources": job.resources.model_copy(update=came_to)})
 
 

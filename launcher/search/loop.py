@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -18,7 +18,7 @@ from launcher.events import ledger, record, summarize
 from launcher.load import load_job
 from launcher.plan import Plan, read_plan
 from launcher.prepare import write
-from launcher.rundir import RunDir, locked
+from launcher.rundir import RunDir, locked, owner
 from launcher.search.journal import NAME
 from launcher.search.plots import draw_all
 from launcher.search.rungs import Rungs
@@ -110,7 +110,11 @@ class Search:
         self.run, self.job, self.sweep, self.pool = run, job, job.sweep, pool
         self.parallel = parallel(job)
         whole = whole_ranges(job)
-        self.sequence = Sequence(job.sweep, job.seed, run.path, parallel=self.parallel, name=run.id, whole=whole)
+        entries = list(ledger(run))
+        told = tally(entries, job.sweep)
+        self.sequence = Sequence(
+            job.sweep, job.seed, run.path, parallel=begun_with(entries, self.parallel), name=run.id, whole=whole
+        )
         each = job.resources.fewest
         self.slots = [Slot(pool, number * each, cluster) for number, cluster in enumerate(clusters(job, self.parallel))]
         self.trials: dict[int, Trial] = {}
@@ -118,9 +122,13 @@ class Search:
         """Runs of trials that have been drawn."""
         self.active: list[Active] = []
         self.rungs = Rungs(self.sequence.study, self.sweep)
-        self.before = tally(ledger(run), job.sweep).ended
+        self.before = told.ended
         """What came of trials before this process."""
-        self.began = time.monotonic()
+        self.tried = {entry["trial"] for entry in entries if entry["event"] == TRYING}
+        """Trials that were begun, by whichever process: they are ended, whatever keeps others from being begun."""
+        folds = job.sweep.folds
+        self.past = {number: ended_before(number, entry, folders(run, number, folds)) for number, entry in told.ended.items()}
+        self.began = time.monotonic() - told.spent_s
         self.looked = 0.0
         self.ending: Literal["stop", "interrupt", "cancel"] | None = None
         self.outcome: Outcome | None = None
@@ -134,16 +142,24 @@ class Search:
             while not self.waiting and self.another():
                 if not self.draw():
                     break
-            if not self.waiting:
+            mine = next((each for each in self.waiting if owner(each[0].runs[each[1]]) is None), None)
+            if mine is None:  # nothing is left, or somebody goes on with that trial by itself: what comes of it is taken
                 return
-            self.begin(*self.waiting.pop(0), slot)
+            self.waiting.remove(mine)
+            self.begin(*mine, slot)
 
     def another(self) -> bool:
         late = self.sweep.max_time is not None and time.monotonic() - self.began > self.sweep.max_time.seconds
-        return self.ending is None and not late and not self.too_many_failed() and self.sequence.ready()
+        further = self.sequence.asked in self.tried or not (late or self.too_many_failed())
+        return self.ending is None and further and self.sequence.ready()
+
+    @property
+    def known(self) -> dict[int, Trial]:
+        """Trials that ended before are known before they are drawn again."""
+        return {**self.past, **self.trials}
 
     def too_many_failed(self) -> bool:
-        return sum(trial.state == "failed" for trial in self.trials.values()) > self.sweep.max_failures
+        return sum(trial.state == "failed" for trial in self.known.values()) > self.sweep.max_failures
 
     def draw(self) -> bool:
         """The next trial; one that ended before is taken as it was."""
@@ -157,7 +173,8 @@ class Search:
         self.trials[number] = trial
         if (told := self.before.get(number)) is not None:
             trial.state, trial.value, trial.spread = told["state"], told.get("value"), told.get("spread")
-            trial.left = []
+            trial.reason, trial.left = told.get("reason"), []
+            self.rungs.replay(number, runs[0])
             self.sequence.ended(number, trial.end, trial.value)
         else:
             record(self.run, TRYING, trial=number, parameters=trial.parameters)
@@ -186,6 +203,8 @@ class Search:
         run = trial.runs[index]
         lock = ExitStack()
         lock.enter_context(locked(run))
+        for what in ("stop", "cancel"):  # asked of the process before
+            run.request(what).unlink(missing_ok=True)
         copied(self.run.provenance, run.provenance)
         record(run, "supervising", backend=plan.backend, pid=os.getpid(), host=socket.gethostname(), job=None)
         supervision = Supervision(run, load_job(run.job), plan.filled(run), cast(Pool, slot))
@@ -216,7 +235,8 @@ class Search:
                 active.supervision.hear(own)
 
     def signalled(self, number: signal.Signals) -> None:
-        self.ending = self.ending or ("interrupt" if number == signal.SIGINT else "stop")
+        if number != signal.SIGUSR1:  # a queue's hint, which asks for nothing yet
+            self.ending = self.ending or ("interrupt" if number == signal.SIGINT else "stop")
         for active in self.active:
             active.supervision.signalled(number)
 
@@ -246,8 +266,9 @@ class Search:
         active.lock.close()
         copied(self.run.provenance, active.run.provenance)
         if (why := pruned(active.run)) is not None:
-            record(active.run, "stopped", reason=f"pruned: {why}", exit_code=outcome.exit_code)
-            self.one_ended(active.trial, active.index, "pruned", why)
+            if outcome.state != "done":  # it may have been at its last step
+                record(active.run, "stopped", reason=f"pruned: {why}", exit_code=outcome.exit_code)
+            self.one_ended(active.trial, active.index, "done" if outcome.state == "done" else "pruned", why)
         elif self.ending is None or outcome.state not in ("stopped", "cancelled"):  # else it goes on when the sweep does
             self.one_ended(active.trial, active.index, outcome.state, outcome.reason)
 
@@ -268,12 +289,12 @@ class Search:
         self.sequence.ended(trial.number, trial.end, trial.value)
         record(self.run, TRIAL, trial=trial.number, state=trial.state, value=trial.value, spread=trial.spread,
                parameters=trial.parameters, reason=trial.reason)  # fmt: skip
-        write_results(self.run, self.sweep, self.trials)
-        if trial is best(self.trials, self.sweep):
+        write_results(self.run, self.sweep, self.known)
+        if trial is best(self.known, self.sweep):
             write_best(self.run, self.job, trial)
 
     def conclude(self) -> None:
-        ends = {trial.number: trial for trial in self.trials.values() if trial.state != "running"}
+        ends = {number: trial for number, trial in self.known.items() if trial.state != "running"}
         told = f"{len(ends)} trials"
         if self.ending == "cancel":
             self.outcome = Outcome(state="cancelled", exit_code=130, reason=f"cancelled after {told}")
@@ -294,7 +315,9 @@ class Search:
 
     def finish(self) -> None:
         assert self.outcome is not None
-        write_results(self.run, self.sweep, self.trials)
+        write_results(self.run, self.sweep, self.known)
+        if (winner := best(self.known, self.sweep)) is not None and winner.runs[0].job.exists():
+            write_best(self.run, self.job, winner)  # again: it may have been killed before it was written
         if self.job.log.plots and self.sweep.parameters:
             draw_all(self.run.path / NAME, self.run.id, self.sweep.metric, self.run.plots)
         record(self.run, self.outcome.state, reason=self.outcome.reason, exit_code=self.outcome.exit_code)
@@ -309,7 +332,18 @@ def ended_already(run: RunDir) -> tuple[str, str | None] | None:
     """State and reason of a run whose end was not told before the process ended that led it."""
     if not run.events.exists():
         return None
-    if (why := pruned(run)) is not None:
-        return "pruned", why
     summary = summarize(run)
+    if summary.state != "done" and (why := pruned(run)) is not None:
+        return "pruned", why
     return (summary.state, summary.reason) if summary.state in ("done", "failed") else None
+
+
+def begun_with(entries: Iterable[Mapping[str, Any]], parallel: int) -> int:
+    """Trials at a time when the sweep began. The parameters are a function of it: on another machine it goes on so."""
+    return next((entry["parallel"] for entry in entries if entry["event"] == "searching"), parallel)
+
+
+def ended_before(number: int, told: Mapping[str, Any], runs: list[RunDir]) -> Trial:
+    return Trial(
+        number, {}, told.get("parameters") or {}, runs, told["state"], told.get("value"), told.get("spread"), told.get("reason")
+    )

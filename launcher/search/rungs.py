@@ -27,3 +27,9 @@ class Rungs:
                 self.given_up.add(trial)
                 return f"{self.sweep.metric} {value:.6g} at step {step} is not among the best ({self.sweep.prune.method})"
         return None
+
+    def replay(self, trial: int, run: RunDir) -> None:
+        """What a trial that ended before had reported: others are compared with it, and tpe learns from pruned ones by it."""
+        if self.sweep.prune.method != "none":
+            for step, value in evaluations(run, self.sweep.metric):
+                self.study.report(trial, step, value)

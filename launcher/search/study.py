@@ -39,7 +39,8 @@ class Study:
 
     def __init__(self, sweep: Sweep, seed: int, distributions: Mapping[str, Any]) -> None:
         self.sweep, self.seed, self.distributions = sweep, seed, dict(distributions)
-        self.study = optuna.create_study(direction=sweep.goal, pruner=pruner(sweep.prune))
+        # By its name hyperband shares the trials out among its brackets: one that is drawn would be another after a kill.
+        self.study = optuna.create_study(study_name=f"sweep-{seed}", direction=sweep.goal, pruner=pruner(sweep.prune))
         self.trials: list[optuna.Trial] = []
 
     def ask(self, number: int, known: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -23,6 +23,10 @@ class Tally:
     best: dict[str, Any] | None = None
     began: dict[int, datetime] = field(default_factory=dict)
     took_s: list[float] = field(default_factory=list)
+    spent_s: float = 0.0
+    """By all processes that conducted it."""
+    last: datetime | None = None
+    """The newest event of the process that conducts it."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -40,7 +44,10 @@ class Tally:
         return (total - len(self.ended)) * sum(self.took_s) / len(self.took_s) / max(1, parallel)
 
     def hear(self, entry: dict[str, Any], sweep: Sweep) -> None:
-        number = entry.get("trial")
+        number, now = entry.get("trial"), datetime.fromisoformat(entry["time"])
+        if entry["event"] != "supervising" and self.last is not None:
+            self.spent_s += (now - self.last).total_seconds()
+        self.last = now if self.last is not None or entry["event"] == "supervising" else None
         if entry["event"] == TRYING and isinstance(number, int):
             self.running[number] = entry.get("parameters") or {}
             self.began.setdefault(number, datetime.fromisoformat(entry["time"]))

@@ -1,0 +1,160 @@
+"""A sweep that goes on: what was tried is known at once, is ended, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from launcher.backends import local
+from launcher.cli.continuing import allowed
+from launcher.events import record
+from launcher.load import load_job
+from launcher.plan import settle
+from launcher.prepare import plan_for
+from launcher.rundir import RunDir, locked
+from launcher.search.loop import Active, Search, ended_already
+from launcher.search.rungs import Rungs
+from launcher.search.slots import parallel
+from launcher.search.study import Study
+from launcher.supervisor.cause import Outcome
+
+SWEEP = """
+extends: base.yaml
+sweep:
+  method: grid
+  metric: val/loss
+  goal: minimize
+  parallel: 1
+  max_failures: 0
+  max_time: 1h
+  prune: hyperband
+  parameters: {train.optimizer.lr: [0.1, 0.2, 0.3, 0.4]}
+"""
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+DONE = {"event": "trial", "trial": 1, "state": "done", "value": 0.5, "parameters": {"train.optimizer.lr": 0.2}}
+FAILED = {"event": "trial", "trial": 0, "state": "failed", "reason": "no such net", "parameters": {"train.optimizer.lr": 0.1}}
+Resumed = Callable[..., Search]
+
+
+def ledger_of(run: RunDir, *events: dict[str, Any]) -> None:
+    """An event a minute."""
+    times = ((BEGAN + timedelta(minutes=number)).isoformat() for number in range(len(events)))
+    run.events.write_text("".join(json.dumps({"time": time, **event}) + "\n" for time, event in zip(times, events, strict=True)))
+
+
+@pytest.fixture
+def resumed(folder: Path) -> Resumed:
+    (folder / "sweep.yaml").write_text(SWEEP)
+
+    def make(*events: dict[str, Any]) -> Search:
+        run = RunDir(folder / "sweep")
+        run.path.mkdir()
+        ledger_of(run, {"event": "supervising"}, {"event": "searching", "parallel": 3}, *events)
+        pool: Any = SimpleNamespace(agents={}, leaving={})
+        return Search(run, load_job(folder / "sweep.yaml"), pool)
+
+    return make
+
+
+def begun(search: Search) -> list[int]:
+    numbers: list[int] = []
+    search.begin = lambda trial, *_: numbers.append(trial.number)  # type: ignore[method-assign]
+    search.fill()
+    return numbers
+
+
+TRYING = [{"event": "trying", "trial": number} for number in range(3)]
+
+
+def test_what_had_begun_is_ended_after_too_many_failures_and_nothing_else_begins(resumed: Resumed) -> None:
+    search = resumed(*TRYING, FAILED, DONE)
+    assert begun(search) == [2]
+    assert begun(search) == []
+    assert not search.another()
+
+
+def test_trials_that_ended_stand_in_the_results_though_it_is_stopped_at_once(resumed: Resumed) -> None:
+    search = resumed(*TRYING[:2], FAILED, DONE)
+    search.ask_all("stop")
+    search.turn([], cast(Any, SimpleNamespace(received=[])))
+    search.finish()
+    rows = (search.run.path / "results.csv").read_text().splitlines()
+    assert rows[1:] == ["0,failed,,0.1", "1,done,0.5,0.2"]
+    assert search.outcome is not None
+    assert "2 trials" in str(search.outcome.reason)
+
+
+def test_max_time_counts_what_was_spent_before(resumed: Resumed) -> None:
+    search = resumed(*[{"event": "note"}] * 40, {"event": "supervising"}, *[{"event": "note"}] * 10)
+    assert search.another()
+    ledger_of(
+        search.run, {"event": "supervising"}, *[{"event": "note"}] * 40, {"event": "supervising"}, *[{"event": "note"}] * 21
+    )
+    assert not Search(search.run, search.job, search.pool).another()
+
+
+def test_its_trials_are_drawn_as_with_so_many_at_a_time_as_when_it_began(resumed: Resumed) -> None:
+    search = resumed()
+    assert (search.sequence.parallel, len(search.slots)) == (3, 1)
+
+
+def test_a_trial_that_somebody_has_is_waited_for(resumed: Resumed) -> None:
+    search = resumed()
+    run = RunDir(search.run.path / "trials/0")
+    run.path.mkdir(parents=True)
+    with locked(run):
+        assert begun(search) == []
+    assert begun(search) == [0]
+
+
+def test_a_trial_that_ran_to_its_end_is_done_though_it_was_to_be_pruned(resumed: Resumed) -> None:
+    search = resumed()
+    search.draw()
+    trial, _ = search.waiting.pop()
+    [run] = trial.runs
+    run.path.mkdir(parents=True)
+    run.metrics.write_text('{"step": 12, "val/loss": 2.0}\n')
+    record(run, "pruned", reason="bad")
+    active: Any = SimpleNamespace(trial=trial, index=0, run=run, slot=None, lock=SimpleNamespace(close=lambda: None))
+    run.job.write_text((search.run.path.parent / "base.yaml").read_text())
+    search.active.append(cast(Active, active))
+    search.leave(active, Outcome(state="done", exit_code=0))
+    assert (trial.state, trial.value) == ("done", 2.0)
+    record(run, "done")
+    assert ended_already(run) == ("done", None)
+
+
+def test_trials_that_ended_are_compared_with(resumed: Resumed) -> None:
+    search = resumed(TRYING[0], {**DONE, "trial": 0})
+    run = RunDir(search.run.path / "trials/0")
+    run.path.mkdir(parents=True)
+    run.metrics.write_text('{"step": 3, "val/loss": 2.0}\n{"step": 6, "val/loss": 1.0}\n')
+    assert begun(search) == [1]
+    assert isinstance(search.rungs, Rungs)
+    assert search.sequence.study.study.trials[0].intermediate_values == {3: 2.0, 6: 1.0}
+
+
+def test_hyperbands_brackets_do_not_change(resumed: Resumed) -> None:
+    sweep = resumed().sweep
+    names = {Study(sweep, 3, {}).study.study_name for _ in range(2)}
+    assert len(names) == 1
+
+
+def test_trials_are_not_made_longer_half_way(resumed: Resumed) -> None:
+    job = resumed().job
+    longer = ("train.epochs", 1, 2)
+    assert not allowed(longer, job)
+    assert allowed(longer, job.model_copy(update={"sweep": None}))
+
+
+def test_trials_share_the_machine_that_a_training_would_have_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "usable_cpus", lambda: tuple(range(8)))
+    (folder / "sweep.yaml").write_text(SWEEP.replace("parallel: 1", "parallel: auto"))
+    job = load_job(folder / "sweep.yaml", overrides=["resources.procs_per_node=auto", "resources.threads=auto"])
+    assert parallel(settle(job, plan_for(job))) == parallel(job) == 4
