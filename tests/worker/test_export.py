@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,13 +19,19 @@ from torch import Tensor, nn
 import launcher
 from launcher.errors import UsageError
 from launcher.rundir import RunDir
+from launcher.worker import export
 from launcher.worker.__main__ import main
 from launcher.worker.data.digits import digits
 from launcher.worker.data.images import as_tensor
+from launcher.worker.data.new import new_data
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import evaluate
+from launcher.worker.export import compare, told
+from launcher.worker.job import read_job
+from launcher.worker.predict import joined, one_pass
 from launcher.worker.restore import load_model_weights
-from tests.worker.worlds import a_job, in_world, on_ranks, run_of, train_run
+from launcher.worker.written import write
+from tests.worker.worlds import ALONE, a_job, in_world, on_ranks, run_of, train_run
 
 CNN = {"target": "cnn", "in_channels": 1, "channels": [4, 8], "num_classes": 10, "dropout": 0.3}
 
@@ -36,7 +45,7 @@ def trained(folder: Path, **train: Any) -> RunDir:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     data = {"train": "digits", "val": {"target": "digits", "split": "val"}, "batch_size": 100}
-    return trained(tmp_path_factory.mktemp("runs") / "run", model=CNN, data=data, ema={"decay": 0.5})
+    return trained(tmp_path_factory.mktemp("runs") / "run", model=CNN, data=data, ema={"decay": 0.5}, limit_batches=3)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +120,34 @@ def test_an_exported_model_gives_the_same_outputs_for_any_batch(run: RunDir, ima
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+def test_a_program_with_other_outputs_is_not_written(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(WorkerError, match=f"the {ending} file gives other outputs than the model"):
+        main(["export", str(run.path), "--to", str(tmp_path / f"digits{ending}")])
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("found", [1.001, float("nan")])
+def test_outputs_are_compared_to_rounding(found: float) -> None:
+    ones = torch.ones(3, 2)
+    compare(".onnx", ones, [ones * (1 + 1e-6)])
+    with pytest.raises(WorkerError, match="other outputs"):
+        compare(".onnx", ones, [ones * found])
+
+
+def test_a_model_that_makes_no_program_is_told_in_the_commands_terms() -> None:
+    def untraceable() -> None:
+        raise RuntimeError("\ndata-dependent branch\nand more")
+
+    with pytest.raises(WorkerError, match=r"into a \.pt2 file: data-dependent branch\. Its weights can go") as refused:
+        told(".pt2", untraceable)
+    assert refused.value.kind == "spec"
+
+
 def test_an_ending_that_says_nothing_is_refused(run: RunDir) -> None:
     with pytest.raises(WorkerError, match=r"says what is written: \.safetensors, \.pth, \.pt, \.pt2, \.onnx"):
         main(["export", str(run.path), "--to", "model.bin"])
@@ -145,8 +182,8 @@ def test_pictures_in_a_folder_are_predicted_by_path(run: RunDir, tmp_path: Path)
         (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.numpy()).save(tmp_path / "new" / name)
     (tmp_path / "new" / "notes.txt").write_text("no picture")
-    grey = {"target": "image_folder", "root": "none", "grayscale": True, "mean": [0.5], "std": [0.25]}
-    shown = run_of(tmp_path / "shown", a_job(model=CNN, data={"train": grey, "batch_size": 2}, max_steps=4))
+    grey: dict[str, Any] = {"target": "image_folder", "root": "none", "grayscale": True, "mean": [0.5], "std": [0.25]}
+    shown = run_of(tmp_path / "shown", a_job(model=CNN, data={"train": grey, "batch_size": 2, "collate": "pad"}, max_steps=4))
     shown.checkpoints.symlink_to(run.checkpoints)
     assert main(["predict", str(shown.path), str(tmp_path / "new"), "--out", str(tmp_path / "rows.csv")]) == 0
     _, *table = csv.reader((tmp_path / "rows.csv").read_text().splitlines())
@@ -164,6 +201,7 @@ def test_a_new_table_is_prepared_by_the_training_tables_columns_and_statistics(t
     regression: dict[str, Any] = {
         "model": {"target": "mlp", "in_features": 2, "hidden": [4], "out_features": 1}, "loss": "mse",
         "data": {"train": table, "val": table | {"split": "val"}, "batch_size": 8},
+        "precision": "fp64",
     }  # fmt: skip
     run = trained(tmp_path / "run", **regression)
     (tmp_path / "new.csv").write_text("id,b,a\n7,3.5,1\n8,2,4\n")
@@ -173,12 +211,52 @@ def test_a_new_table_is_prepared_by_the_training_tables_columns_and_statistics(t
 
     raw = as_set(path=str(tmp_path / "train.csv"), targets="y", split="train").tensors[0].double()
     new = (torch.tensor([[1, 3.5], [4, 2]]).double() - raw.mean(0)) / raw.std(0, correction=0)
-    wanted = outputs(launcher.load_model(str(run.path)), new.float())
+    wanted = outputs(launcher.load_model(str(run.path)), new)
+    assert wanted.dtype == torch.float64
+    assert main(["export", str(run.path), "--to", str(tmp_path / "table.pt2")]) == 0
+    assert torch.equal(outputs(torch.export.load(tmp_path / "table.pt2").module(), new), wanted)
     assert header == ["output"]
     np.testing.assert_allclose([[float(value) for value in row] for row in rows], wanted.numpy(), rtol=1e-5, atol=1e-6)
     (tmp_path / "new.csv").write_text("id,b\n7,3.5\n")
     with pytest.raises(WorkerError, match="has no column 'a'"):
         main(["predict", str(run.path), str(tmp_path / "new.csv"), "--out", str(tmp_path / "rows.csv")])
+
+
+def test_a_model_of_several_arguments_gets_the_arrays_of_their_names(run: RunDir, tmp_path: Path) -> None:
+    np.savez(tmp_path / "both.npz", b=np.arange(4.0), a=np.arange(4, 8), c=np.zeros(4))
+    train = read_job(run).train
+    assert train is not None
+    found = new_data(train, str(tmp_path / "both.npz"), ("a", "b")).dataset
+    assert (len(found), {name: float(value) for name, value in found[1].items()}) == (4, {"a": 5.0, "b": 1.0})
+
+
+def test_outputs_that_make_no_table_are_refused(run: RunDir) -> None:
+    with pytest.raises(WorkerError, match="different shapes, as sequences have"):
+        joined([torch.zeros(2, 3), torch.zeros(2, 4)])
+    train = read_job(run).train
+    assert train is not None
+    loader: Any = SimpleNamespace(portions=lambda: [SimpleNamespace(micro=[(torch.zeros(2, 5, 3),)], last=True)])
+    with pytest.raises(WorkerError, match="the model gives a tuple"):
+        [*one_pass(nn.LSTM(3, 2), ("input",), loader, ALONE, train)]
+
+
+def test_numbers_that_numpy_has_not_are_written_as_float32(tmp_path: Path) -> None:
+    write(tmp_path / "rows.npz", torch.tensor([[1.5], [-2.0]], dtype=torch.bfloat16), classes=None, names=None)
+    with np.load(tmp_path / "rows.npz") as found:
+        assert (found["output"].dtype, found["output"].tolist()) == (np.float32, [[1.5], [-2.0]])
+
+
+def test_the_commands_write_where_they_are_called(run: RunDir, images: Tensor, tmp_path: Path) -> None:
+    """And hand on which checkpoint."""
+    np.savez(tmp_path / "new.npz", x=images[:3].numpy())
+    of = [str(run.path.name), "--runs", str(run.path.parent), "--checkpoint", "step-00000003"]
+    for words in (["export", *of, "--to", "digits.pth"], ["predict", *of, "new.npz", "--out", "rows.npz"]):
+        done = subprocess.run([sys.executable, "-m", "launcher", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    wanted = outputs(launcher.load_model(str(run.path), checkpoint="step-00000003"), images[:3])
+    assert torch.equal(loaded_again(tmp_path / "digits.pth", images[:3]), wanted)
+    with np.load(tmp_path / "rows.npz") as found:
+        np.testing.assert_allclose(found["output"], wanted.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_data_that_is_nowhere_is_refused(run: RunDir, tmp_path: Path) -> None:

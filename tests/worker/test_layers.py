@@ -15,12 +15,13 @@ from torch.amp.grad_scaler import GradScaler
 from launcher.rundir import RunDir
 from launcher.worker.build import build
 from launcher.worker.data.digits import digits
+from launcher.worker.data.nested import on_device
 from launcher.worker.data.order import Order
 from launcher.worker.job import read_job
 from launcher.worker.layers import Layers, group_of
 from launcher.worker.models.mlp import mlp
 from launcher.worker.state import TrainState
-from launcher.worker.step import take_step
+from launcher.worker.step import take_step, without_samples
 from tests.worker.test_plain import train_all
 from tests.worker.worlds import ALONE, a_job, on_ranks, run_of
 
@@ -126,3 +127,20 @@ def test_channels_of_images_are_units() -> None:
     net[1].register_forward_hook(layers.heeding("1"))
     net(torch.rand(4, 1, 3, 3))
     assert layers.dead(ALONE) == {"1": 0.5}
+
+
+def test_units_of_a_sample_that_stands_in_for_none_do_not_count(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", job() | {"log": {"gradients": "1 step", "plots": False}})
+    training = build(run, read_job(run), ALONE)
+    batch = next(training.train.portions()).micro[0]
+    with training.layers.units(1, None):
+        without_samples(training, on_device(batch, ALONE.device, training.dtype))
+    assert training.layers.dead(ALONE) == {"1": 1.0, "3": 1.0}
+
+
+def test_sparse_gradients_are_summed_before_their_norm_is_taken() -> None:
+    net = nn.Embedding(5, 3, sparse=True)
+    layers = Layers(net, looking=True)
+    net(torch.tensor([1, 1, 2])).sum().backward()
+    layers.gradients()
+    assert layers.norms[0] == pytest.approx(15**0.5)

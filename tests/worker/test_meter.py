@@ -7,16 +7,19 @@ import json
 import logging
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch.amp.grad_scaler import GradScaler
 
 from launcher.rundir import json_lines
 from launcher.worker import logs
 from launcher.worker.build import build
 from launcher.worker.job import read_job
+from launcher.worker.meter import MOST_SPANS, Meter
 from launcher.worker.progress import Progress
 from launcher.worker.state import TrainState
 from launcher.worker.step import take_step
@@ -68,6 +71,17 @@ def test_steps_that_fp16_leaves_out_are_counted(tmp_path: Path) -> None:
     assert training.meter.row(scaler) == {"skipped_steps": 1, "loss_scale": 2.0**57}
     training.meter.restart()
     assert training.meter.row(scaler)["skipped_steps"] == 0
+
+
+def test_no_span_is_lost_where_there_are_many_between_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = map(float, count())
+    monkeypatch.setattr(Meter, "mark", lambda _: next(ticks))
+    meter = Meter(torch.device("cpu"))
+    for _ in range(3 * MOST_SPANS):
+        with meter.computing():
+            pass
+    assert len(meter.spans) <= MOST_SPANS
+    assert meter.compute_s(3 * MOST_SPANS) == 1.0
 
 
 def test_ones_own_log_lines_show(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import torch
 import yaml
 from PIL import Image
 
-from launcher.worker.data.loader import MapLoader
+from launcher.worker.data.loader import MapLoader, StreamLoader
 from launcher.worker.data.splits import make_datasets, make_loader
 from launcher.worker.job import read_job
-from launcher.worker.preview import preview, read_map, target_in_words
+from launcher.worker.preview import Shown, draw, preview, read_map, read_stream, target_in_words
 from tests.worker.worlds import ALONE, a_job, run_of
 
 AUGMENTED: dict[str, Any] = {
@@ -52,6 +52,29 @@ def test_images_numbers_sequences_and_streams_are_drawn(
     picture = np.asarray(Image.open(out).convert("L"))
     assert picture.std() > 10, "nothing is drawn"
     assert capsys.readouterr().out.startswith("8 samples of train.data.train, as a batch: ")
+
+
+def test_a_sample_is_above_and_what_became_of_it_below(tmp_path: Path) -> None:
+    black, white = torch.zeros(1, 8, 8), torch.ones(1, 8, 8)
+    draw([Shown((black, 0), (white, 0))] * 9, tmp_path / "seen.png", title="x", augmented=True)
+    picture = np.asarray(Image.open(tmp_path / "seen.png").convert("L"))
+    bands = [int(np.median(band[:, 30:150])) for band in np.array_split(picture[60:], 4)]
+    assert bands[:2] == [0, 255]
+    assert bands[2:] == [0, 255], "the ninth sample is in a second row"
+
+
+def test_a_stream_is_shown_as_it_is_and_as_it_is_augmented(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", a_job(data={"train": "sets:Stream", "batch_size": 4, "augment": ["noise"]}))
+    job = read_job(run)
+    assert job.train is not None
+    dataset = make_datasets(job.train, job.seed, ALONE)["train"]
+    loader = make_loader(dataset, "train", job.train, job.seed, run, ALONE)
+    assert isinstance(loader, StreamLoader)
+    shown = read_stream(loader, 3, 0)
+    assert [each.before[1] for each in shown] == [each.after[1] for each in shown] == [0, 1, 2]
+    for each in shown:
+        assert not each.before[0][2:].any(), "these are 0 in the data"
+        assert each.after[0][2:].all()
 
 
 @pytest.mark.parametrize(("target", "words"), [

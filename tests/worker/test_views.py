@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 from wandb.proto import wandb_internal_pb2
 
 from launcher.load import load_job
 from launcher.rundir import RunDir, json_lines
 from launcher.worker import views
+from launcher.worker.histograms import counted, draw_graph
 from launcher.worker.history import History
 from tests.worker.trainings import ALONE, new_run
 from tests.worker.worlds import a_job, on_ranks, run_of, train_run
@@ -242,5 +245,22 @@ def test_event_files_have_histograms_and_the_graph_where_they_are_asked_for(tmp_
     assert (of_step_4.num, of_step_4.min) == (8 * 64, before.min().item())
     assert of_step_4.sum_squares == pytest.approx(before.double().square().sum().item())
     assert sum(of_step_4.bucket) == 8 * 64
+    assert (of_step_4.bucket_limit[-1], of_step_4.sum) == (before.max().item(), pytest.approx(before.double().sum().item()))
     assert [each.step for each in read.Histograms("gradients/3.bias")] == [2, 4]
     assert "aten::linear" in {node.op for node in read.Graph().node}
+
+
+def test_a_histogram_is_of_finite_numbers() -> None:
+    found = counted(torch.tensor([1.0, float("nan"), 3.0, float("inf")]))
+    assert (found["low"], found["high"], found["sum"], found["squares"], sum(found["counts"])) == (1.0, 3.0, 4.0, 10.0, 2)
+    assert counted(torch.tensor([float("nan")]))["counts"] == []
+
+
+def test_a_model_that_cannot_be_traced_has_no_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = new_run(tmp_path, log={"tensorboard": {"graph": True}})
+    run.tensorboard.mkdir()
+    log = load_job(run.job).log
+    draw_graph(run, log, nn.Bilinear(2, 2, 1), (), lambda: (torch.zeros(1, 2),), None)
+    assert "log.tensorboard.graph: the model cannot be traced (TypeError): no graph" in capsys.readouterr().err
+    draw_graph(run, log, nn.Linear(2, 1), (), lambda: (torch.zeros(1, 2),), None)
+    assert [path.name for path in run.tensorboard.iterdir()] == ["graph.pb"]
