@@ -5,18 +5,20 @@ The split indices are scikit-learn's: StratifiedKFold(shuffle=True, random_state
 
 from __future__ import annotations
 
-from collections.abc import Sized
+import numbers
+from collections.abc import Mapping, Sized
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Subset, TensorDataset
 
 from launcher.spec.target import Target
 from launcher.worker.data.arrays import normalized
 from launcher.worker.data.fetch import in_memory
 from launcher.worker.errors import WorkerError
-from launcher.worker.targets import built
+from launcher.worker.targets import built, builtin
 
 FIELD = "train.data.train"
 SHUFFLE_SEED = 0
@@ -28,7 +30,8 @@ FITTED = ("normalize", "normalize_target")
 
 def fold(*, of: dict[str, Any], fold: int, folds: int, split: str) -> Subset[Any]:
     """The `train` or `val` part of the data set that `of` names. Raises WorkerError where it has no length."""
-    fits = of["target"] != "digits"  # whose mean and deviation are constants
+    # A data set of the user's own may mean something else by the name; the mean and deviation of digits are constants.
+    fits = builtin("data", Target.model_validate(of)) and of["target"] != "digits"
     asked = [fits and of.get(name) is True for name in FITTED]
     raw = {name: False for name, wanted in zip(FITTED, asked, strict=True) if wanted}
     dataset = built("data", Target.model_validate({**of, **raw}), FIELD)
@@ -50,28 +53,37 @@ def indices(targets: np.ndarray | None, samples: int, folds: int) -> list[tuple[
     """(learned from, held out) of each fold."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    if targets is not None and np.bincount(targets).max(initial=0) > 0 and smallest(targets) >= folds:
+    if targets is not None and np.unique(targets, return_counts=True)[1].min() >= folds:
         return list(StratifiedKFold(folds, shuffle=True, random_state=SHUFFLE_SEED).split(np.zeros(samples), targets))
     return list(KFold(folds, shuffle=True, random_state=SHUFFLE_SEED).split(np.zeros(samples)))
-
-
-def smallest(targets: np.ndarray) -> int:
-    counts = np.bincount(targets)
-    return int(counts[counts > 0].min())
 
 
 def classes(dataset: Any) -> np.ndarray | None:
     """One class for each sample; None where the targets are something else."""
     tensors = in_memory(dataset)
-    targets = tensors[1].numpy() if tensors is not None and len(tensors) > 1 else np.asarray(one_by_one(dataset))
-    whole = targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer) and targets.min(initial=0) >= 0
-    return targets.astype(np.int64) if whole else None
+    targets = tensors[1].numpy() if tensors is not None and len(tensors) > 1 else one_by_one(dataset)
+    whole = targets is not None and targets.ndim == 1 and (targets.dtype == bool or np.issubdtype(targets.dtype, np.integer))
+    return targets if whole else None
 
 
 @lru_cache(maxsize=1)
-def one_by_one(dataset: Any) -> tuple[Any, ...]:
-    def target(item: Any) -> Any:
-        chosen = item["target"] if isinstance(item, dict) else item[1]
-        return chosen.item() if getattr(chosen, "ndim", 1) == 0 else chosen
+def one_by_one(dataset: Any) -> np.ndarray | None:
+    """None at the first target that is more than a number."""
+    found = []
+    for index in range(len(dataset)):
+        target = target_of(dataset[index])
+        if not isinstance(target, numbers.Number):
+            return None
+        found.append(target)
+    return np.asarray(found)
 
-    return tuple(target(dataset[index]) for index in range(len(dataset)))
+
+def target_of(item: Any) -> Any:
+    """A number as Python has it; None where an item has no target that is known as one."""
+    if isinstance(item, Mapping):
+        target = item.get("target")
+    else:
+        target = item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
+    if isinstance(target, torch.Tensor | np.ndarray | np.generic) and target.ndim == 0:
+        return target.item()
+    return target
