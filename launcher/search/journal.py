@@ -18,14 +18,18 @@ from launcher.search.study import STATES, End
 from launcher.spec.sweep import Sweep
 
 NAME = "optuna.journal"
+ENDS: dict[optuna.trial.TrialState, End] = {state: end for end, state in STATES.items()}
 
 
 class Journal:
     def __init__(self, folder: Path, sweep: Sweep, distributions: Mapping[str, Any], name: str) -> None:
         self.distributions = dict(distributions)
         self.study = optuna.create_study(storage=storage_in(folder), study_name=name, direction=sweep.goal, load_if_exists=True)
-        self.drawn: list[dict[str, Any]] = [dict(trial.params) for trial in self.study.trials]
+        there = self.study.trials
+        self.drawn: list[dict[str, Any]] = [dict(trial.params) for trial in there]
         """By number of the trial."""
+        self.ends = {trial.number: (ENDS[trial.state], trial.value) for trial in there if trial.state in ENDS}
+        """What came of trials before this process."""
 
     def keep(self, drawn: Mapping[str, Any]) -> None:
         running = optuna.trial.create_trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 import optuna
 
 from launcher.errors import UsageError
-from launcher.rundir import read_json, write_json
+from launcher.rundir import read_json, write_atomic, write_json
 from launcher.search.sequence import Sequence
 from launcher.search.space import Parameters, integers_of, values
 from launcher.search.trials import RESULTS, Trial, best, results_text, write_parameters
@@ -52,9 +53,9 @@ def search_function(
                     break
     finally:
         sequence.close()
-    (folder / RESULTS).write_text(results_text(sweep, trials))
-    if winner is not None:
-        write_parameters(folder, winner)
+        write_atomic(folder / RESULTS, results_text(sweep, trials))
+        if winner is not None:
+            write_parameters(folder, winner)
     return sequence.journal.study
 
 
@@ -65,17 +66,29 @@ def ended(sequence: Sequence, sweep: Sweep, trials: dict[int, Trial], submit: An
         while len(running) < parallel and sequence.ready() and (drawn := sequence.next()) is not None:
             trial = Trial(sequence.asked - 1, drawn, values(sweep, drawn), [])
             trials[trial.number] = trial
+            if (before := sequence.journal.ends.get(trial.number)) is not None:
+                trial.state, trial.value = before
+                sequence.ended(trial.number, *before)
+                yield trial
+                continue
             running[submit(trial.parameters)] = trial
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             trial = running.pop(future)
             try:
-                trial.value, trial.state = float(future.result()), "done"
+                trial.value, trial.state = finite(future.result()), "done"
             except Exception as error:
                 trial.state, trial.reason = "failed", f"{type(error).__name__}: {error}"
             sequence.ended(trial.number, trial.end, trial.value)
             yield trial
+
+
+def finite(value: float) -> float:
+    """Raises ValueError where it says nothing about the parameters."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return float(value)
 
 
 @contextmanager

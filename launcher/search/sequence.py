@@ -18,8 +18,6 @@ from launcher.search.study import End, Study
 from launcher.spec.sweep import Sweep
 
 LEARNS = frozenset({"tpe", "gp", "cma"})
-REDRAWS = 1_000
-"""Of a random trial that was drawn before; then all that is likely has been tried."""
 
 
 class Sequence:
@@ -75,13 +73,7 @@ class Sequence:
         """Of methods that learn nothing: no configuration twice."""
         if self.sweep.method == "grid":
             return self.combinations[number]
-        if self.sweep.method != "random":
-            return None
-        for again in range(REDRAWS):
-            drawn = self.study.independent(number, again)
-            if repr(drawn) not in self.seen:
-                return drawn
-        return None
+        return self.study.unseen(number, self.seen) if self.sweep.method == "random" else None
 
     def ended(self, number: int, end: End, value: float | None) -> None:
         """Takes the news in any order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import optuna
@@ -17,13 +17,15 @@ from launcher.errors import BackendError
 from launcher.spec.sweep import Prune, Sweep
 
 End = Literal["done", "pruned", "failed"]
-STATES = {
+STATES: dict[End, optuna.trial.TrialState] = {
     "done": optuna.trial.TrialState.COMPLETE,
     "pruned": optuna.trial.TrialState.PRUNED,
     "failed": optuna.trial.TrialState.FAIL,
 }
 STARTUP_TRIALS = 10
 """Drawn at random before tpe and gp learn: Optuna's own."""
+REDRAWS = 1_000
+"""Of a random trial that was drawn before; then all that is likely has been tried."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -67,6 +69,11 @@ class Study:
         drawn = optuna.samplers.RandomSampler(seed_of(self.seed, number, again))
         nobody = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
         return {path: drawn.sample_independent(self.study, nobody, path, space) for path, space in self.distributions.items()}
+
+    def unseen(self, number: int, seen: Collection[str]) -> dict[str, Any] | None:
+        """The first that is none of `seen` (by repr); None where all that is likely has been tried."""
+        drawn = (self.independent(number, again) for again in range(REDRAWS))
+        return next((each for each in drawn if repr(each) not in seen), None)
 
     def report(self, number: int, step: int, value: float) -> bool:
         """Whether the trial is not worth going on with."""

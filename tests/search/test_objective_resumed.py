@@ -1,0 +1,39 @@
+"""A search over a function that was ended, and is gone on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launcher.search.objective import search_function
+from launcher.spec.sweep import Sweep
+from tests.search.conftest import results
+
+SWEEP = Sweep.model_validate(
+    {"method": "tpe", "metric": "y", "goal": "minimize", "trials": 6, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
+)
+
+
+def test_what_was_called_is_not_called_again(tmp_path: Path) -> None:
+    called: list[float] = []
+
+    def function(x: float) -> float:
+        called.append(x)
+        if len(called) == 4:
+            raise KeyboardInterrupt
+        return x
+
+    with pytest.raises(KeyboardInterrupt):
+        search_function(function, SWEEP, seed=1, name="s", folder=tmp_path)
+    assert len(results(tmp_path)) == 3
+    study = search_function(function, SWEEP, seed=1, name="s", folder=tmp_path)
+    assert called[3] == called[4]
+    assert len(called) == 7
+    assert [row["state"] for row in results(tmp_path)] == ["done"] * 6
+    assert study.best_value == min(called)
+
+
+def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
+    search_function(lambda x: float("nan") if x < 0.5 else x, SWEEP, seed=1, name="s", folder=tmp_path)
+    assert {row["state"] for row in results(tmp_path)} == {"done", "failed"}
