@@ -11,9 +11,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TextIO
 
-from launcher.cli.ending import report
+from launcher.cli.ending import job_of, report
 from launcher.cli.fold import Fold
+from launcher.cli.leading import Shown
 from launcher.cli.screen import Screen
+from launcher.cli.sweep_screen import SweepScreen
 from launcher.cli.tail import last_state
 from launcher.cli.terminal import is_terminal, say
 from launcher.errors import LaunchError, UsageError
@@ -31,13 +33,19 @@ APART = 200
 def follow_run(run: RunDir, ranks: Callable[[], Sequence[int]], out: TextIO) -> None:
     """From the newest attempt's beginning, once its job has begun, until the run has ended; and how it ended."""
     wait_in_queue(run, out)
-    there = run.attempts()
-    with closing(Screen(run, ranks(), out, attempt=there[-1] if there else None)) as screen:
+    with closing(screen_of(run, ranks, out)) as screen:
         while not over(run):
             screen()
             time.sleep(LOOK_S)
         screen()
     say(f"{report(run, seen=screen.seen)}\n", sys.stderr)
+
+
+def screen_of(run: RunDir, ranks: Callable[[], Sequence[int]], out: TextIO) -> Shown:
+    job, there = job_of(run), run.attempts()
+    if job is not None and job.sweep is not None:
+        return SweepScreen(run, job.sweep, out, whole=True)
+    return Screen(run, ranks(), out, attempt=there[-1] if there else None)
 
 
 def over(run: RunDir) -> bool:
@@ -68,8 +76,12 @@ def exit_code(run: RunDir) -> int:
 
 
 def print_logs(run: RunDir, ranks: Sequence[int], attempt: int | None, out: TextIO) -> None:
-    """Raises UsageError where there are none."""
-    there = run.attempts()
+    """Of a sweep a line for each trial. Raises UsageError where there are none."""
+    there, job = run.attempts(), job_of(run)
+    if job is not None and job.sweep is not None:
+        with closing(SweepScreen(run, job.sweep, out, whole=True)) as screen:
+            screen()
+        return
     if not there:
         raise UsageError(f"run {run.id} has no logs: it is {standing(run).state}")
     number = there[-1] if attempt is None else attempt

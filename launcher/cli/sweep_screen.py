@@ -23,12 +23,13 @@ SHOWN = 8
 class SweepScreen:
     """Called about ten times a second; each call shows what is new."""
 
-    def __init__(self, run: RunDir, sweep: Sweep, stream: TextIO) -> None:
+    def __init__(self, run: RunDir, sweep: Sweep, stream: TextIO, *, whole: bool = False) -> None:
+        """`whole`: from the sweep's beginning, not from now on."""
         self.run, self.sweep, self.stream = run, sweep, stream
         self.terminal = is_terminal(stream)
         self.ledger = Tail(run.events)
         self.tally = Tally()
-        self.told = False
+        self.told = whole
         """Whether the lines of what was there before have been passed over."""
         self.drawn = 0
         """Lines of the table that stand on the terminal."""
