@@ -13,6 +13,8 @@ from launcher.load.validate import validated
 from launcher.load.wording import spot_at
 
 SWEEP = "sweep"
+SHARED = ("sweep", "workdir", *(f"resources.{name}" for name in ("nodes", "backend", "hosts", "spares", "slurm", "agent")))
+"""Fields that all trials have in common: the sweep itself, and the machines that they share."""
 MOST = 5_000
 """Values that are checked one by one."""
 
@@ -20,16 +22,30 @@ MOST = 5_000
 def candidate_problems(tree: Node, defaults: Mapping[str, Any], *, folder: Path) -> Iterator[Problem]:
     """Of a job that is right but for its sweep: otherwise every candidate would repeat what is wrong with it."""
     plain = without_sweep(tree)
+    yield from shared_problems(tree)
     if validated(plain, dict(defaults), folder=folder)[1]:
         return
     seen: set[tuple[str, int | None, int | None, str]] = set()
-    for path, place, value in list(candidates(tree))[:MOST]:
+    for path, place, value in [each for each in candidates(tree) if not is_shared(each[0])][:MOST]:
         _, problems = validated(merge(plain, branch(path, place, value)), dict(defaults), folder=folder)
         for problem in problems:
             key = problem.source, problem.line, problem.column, problem.message
             if key not in seen:
                 seen.add(key)
                 yield problem
+
+
+def shared_problems(tree: Node) -> Iterator[Problem]:
+    for path, place in {path: holder.keys[path] for path, holder, _ in candidates(tree)}.items():
+        if is_shared(path):
+            yield place.problem(
+                f"the trials of a sweep have {path} in common, and cannot try values of it: write it where the job has it",
+                (SWEEP, "parameters", path),
+            )
+
+
+def is_shared(path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in SHARED)
 
 
 def without_sweep(tree: Node) -> Node:

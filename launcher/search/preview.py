@@ -59,5 +59,8 @@ def drawn(job: Job, whole: frozenset[str]) -> Any:
         yield from (values(sweep, each) for each in islice(grid(sweep, whole), sweep.trials))
         return
     study = Study(sweep, job.seed, distributions(sweep, whole))
+    seen: set[str] = set()
     for number in range(min(SAMPLE, total(sweep, whole) or SAMPLE)):
-        yield values(sweep, study.independent(number, 0))
+        if (drawn := study.unseen(number, seen)) is not None:
+            seen.add(repr(drawn))
+            yield values(sweep, drawn)
