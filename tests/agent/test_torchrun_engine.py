@@ -72,7 +72,15 @@ def test_tells_the_exception_and_whom_torchrun_ended(job: Job) -> None:
     assert (told["exception"], told["where"].rpartition("/")[2]) == ("ValueError", "train.py:3")
 
 
-@pytest.mark.parametrize(("exits", "codes"), [("exit 0", [0, 0]), ("[ $RANK = 0 ] && exit 3; sleep 60", [3, -15])])
+FIRST_FAILS = """
+there=$LAUNCHER_RUN_DIR/there
+if [ $RANK = 0 ]; then until [ -e $there ]; do sleep 0.05; done; exit 3; fi
+touch $there; sleep 60
+"""
+"""Once the other one is there: what torchrun ends on its way has another code."""
+
+
+@pytest.mark.parametrize(("exits", "codes"), [("exit 0", [0, 0]), (FIRST_FAILS, [3, -15])])
 def test_a_program_in_the_ranks_place_has_its_own_exit_code(job: Job, exits: str, codes: list[int]) -> None:
     supervisor = job(engine="torchrun", kind="program", target="sh", argv=["-c", exits])
     supervisor.start(ranks=2, max_restarts=0)
