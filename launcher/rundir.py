@@ -203,10 +203,11 @@ def names_another(run: RunDir) -> bool:
 def live(run: RunDir, holder: dict[str, Any]) -> UsageError:
     """What is said to whoever wants a run that somebody else has."""
     alone = holder.get("by") == "worker"
-    end = f"SIGTERM to process {holder.get('pid')}: it saves first" if alone else f"'launch stop {run.id} --wait'"
+    name = run.id if run.id == run.full_id else run.path  # a trial is found by its path alone
+    end = f"SIGTERM to process {holder.get('pid')}: it saves first" if alone else f"'launch stop {name} --wait'"
     return UsageError(
-        f"run {run.id} is live: process {holder.get('pid')} on {holder.get('host')} {'trains' if alone else 'supervises'} it "
-        f"since {holder.get('since')}. See it with 'launch status {run.id}', end it with {end}"
+        f"run {name} is live: process {holder.get('pid')} on {holder.get('host')} {'trains' if alone else 'supervises'} it "
+        f"since {holder.get('since')}. See it with 'launch status {name}', end it with {end}"
     )
 
 

@@ -265,12 +265,26 @@ class Search:
         self.active.remove(active)
         active.lock.close()
         copied(self.run.provenance, active.run.provenance)
+        if self.ending is None and self.given_back(active, outcome):
+            return
         if (why := pruned(active.run)) is not None:
             if outcome.state != "done":  # it may have been at its last step
                 record(active.run, "stopped", reason=f"pruned: {why}", exit_code=outcome.exit_code)
             self.one_ended(active.trial, active.index, "done" if outcome.state == "done" else "pruned", why)
         elif self.ending is None or outcome.state not in ("stopped", "cancelled"):  # else it goes on when the sweep does
             self.one_ended(active.trial, active.index, outcome.state, outcome.reason)
+
+    def given_back(self, active: Active, outcome: Outcome) -> bool:
+        """Whether it was lost with its nodes, after all restarts: others run it then, and nothing more runs there."""
+        lost = outcome.state == "failed" and outcome.failure is not None and outcome.failure.kind == "agent"
+        if not lost or active.slot.cluster.backend == "local" or len(self.slots) == 1:
+            return False
+        self.slots.remove(active.slot)
+        hosts = ", ".join(machine.host for machine in active.slot.cluster.machines)
+        record(self.run, "note", reason=f"trial {active.trial.number} is given back: no trial runs on {hosts} any more")
+        record(active.run, "prepared", backend=active.slot.cluster.backend)  # else its end would be believed
+        self.waiting.insert(0, (active.trial, active.index))
+        return True
 
     def one_ended(self, trial: Trial, index: int, state: str, reason: str | None) -> None:
         trial.left.remove(index)

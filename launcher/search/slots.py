@@ -40,7 +40,7 @@ def fitting(job: Job, *, cores: int, gpus: int) -> int:
     wants = job.resources
     ranks = wants.fewest * (1 if wants.procs_per_node == "auto" else wants.procs_per_node)
     if gpus and wants.device != "cpu":
-        return gpus // ranks
+        return max(1, gpus // ranks)
     per_rank = (
         CORES_PER_RANK
         if wants.procs_per_node == "auto" and wants.threads == "auto"

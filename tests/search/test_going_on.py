@@ -13,6 +13,7 @@ import pytest
 
 from launcher.backends import local
 from launcher.cli.continuing import allowed
+from launcher.errors import UsageError
 from launcher.events import record
 from launcher.load import load_job
 from launcher.plan import settle
@@ -22,7 +23,7 @@ from launcher.search.loop import Active, Search, ended_already
 from launcher.search.rungs import Rungs
 from launcher.search.slots import parallel
 from launcher.search.study import Study
-from launcher.supervisor.cause import Outcome
+from launcher.supervisor.cause import Failure, Outcome
 
 SWEEP = """
 extends: base.yaml
@@ -158,3 +159,28 @@ def test_trials_share_the_machine_that_a_training_would_have_alone(folder: Path,
     (folder / "sweep.yaml").write_text(SWEEP.replace("parallel: 1", "parallel: auto"))
     job = load_job(folder / "sweep.yaml", overrides=["resources.procs_per_node=auto", "resources.threads=auto"])
     assert parallel(settle(job, plan_for(job))) == parallel(job) == 4
+
+
+@pytest.mark.parametrize(("backend", "back"), [("hosts", True), ("local", False)])
+def test_a_lost_node_gives_its_trial_back_and_gets_no_other(backend: str, back: bool, resumed: Resumed) -> None:
+    search = resumed()
+    search.draw()
+    trial, _ = search.waiting.pop()
+    [run] = trial.runs
+    run.path.mkdir(parents=True)
+    record(run, "failed", reason="the agent of node 0 was lost")
+    cluster = SimpleNamespace(backend=backend, machines=[SimpleNamespace(host="n1")])
+    slot: Any = SimpleNamespace(cluster=cluster, free=True)
+    search.slots.append(slot)
+    active: Any = SimpleNamespace(trial=trial, index=0, run=run, slot=slot, lock=SimpleNamespace(close=lambda: None))
+    search.active.append(active)
+    search.leave(active, Outcome(state="failed", exit_code=1, failure=Failure(attempt=1, kind="agent")))
+    assert (search.waiting == [(trial, 0)], slot not in search.slots, ended_already(run) is None) == (back, back, back)
+    assert (trial.state == "failed") != back
+
+
+def test_a_trial_is_named_by_its_path_where_somebody_has_it(tmp_path: Path) -> None:
+    trial = RunDir(tmp_path / "20261129-mlp-k3f9/trials/0")
+    trial.path.mkdir(parents=True)
+    with locked(trial), pytest.raises(UsageError, match=f"launch stop {trial.path} --wait"), locked(trial):
+        pass
