@@ -136,6 +136,7 @@ def test_units_of_a_sample_that_stands_in_for_none_do_not_count(tmp_path: Path) 
     with training.layers.units(1, None):
         without_samples(training, on_device(batch, ALONE.device, training.dtype))
     assert training.layers.dead(ALONE) == {"1": 1.0, "3": 1.0}
+    assert not any(module._forward_hooks for module in training.model.modules()), "steps that are not looked at cost nothing"
 
 
 def test_sparse_gradients_are_summed_before_their_norm_is_taken() -> None:
