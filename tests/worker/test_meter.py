@@ -82,6 +82,10 @@ def test_no_span_is_lost_where_there_are_many_between_two_rows(monkeypatch: pyte
             pass
     assert len(meter.spans) <= MOST_SPANS
     assert meter.compute_s(3 * MOST_SPANS) == 1.0
+    meter.restart()
+    with meter.computing():
+        pass
+    assert meter.compute_s(1) == 1.0
 
 
 def test_ones_own_log_lines_show(tmp_path: Path) -> None:

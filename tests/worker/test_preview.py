@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 from launcher.worker.data.loader import MapLoader, StreamLoader
 from launcher.worker.data.splits import make_datasets, make_loader
 from launcher.worker.job import read_job
-from launcher.worker.preview import Shown, draw, preview, read_map, read_stream, target_in_words
+from launcher.worker.preview import Shown, draw, paint_table, preview, read_map, read_stream, target_in_words
 from tests.worker.worlds import ALONE, a_job, run_of
 
 AUGMENTED: dict[str, Any] = {
@@ -61,6 +62,12 @@ def test_a_sample_is_above_and_what_became_of_it_below(tmp_path: Path) -> None:
     bands = [int(np.median(band[:, 30:150])) for band in np.array_split(picture[60:], 4)]
     assert bands[:2] == [0, 255]
     assert bands[2:] == [0, 255], "the ninth sample is in a second row"
+
+
+def test_a_sequences_time_goes_from_left_to_right() -> None:
+    axes = Figure().subplots()
+    paint_table(axes, torch.zeros(5, 2), (0.0, 1.0))
+    assert np.shape(axes.images[0].get_array()) == (2, 5)
 
 
 def test_a_stream_is_shown_as_it_is_and_as_it_is_augmented(tmp_path: Path) -> None:
