@@ -67,7 +67,7 @@ def test_a_sample_is_above_and_what_became_of_it_below(tmp_path: Path) -> None:
 def test_a_sequences_time_goes_from_left_to_right() -> None:
     axes = Figure().subplots()
     paint_table(axes, torch.zeros(5, 2), (0.0, 1.0))
-    assert np.shape(axes.images[0].get_array()) == (2, 5)
+    assert np.asarray(axes.images[0].get_array()).shape == (2, 5)
 
 
 def test_a_stream_is_shown_as_it_is_and_as_it_is_augmented(tmp_path: Path) -> None:

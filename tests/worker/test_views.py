@@ -24,8 +24,9 @@ from wandb.proto import wandb_internal_pb2
 
 from launcher.load import load_job
 from launcher.rundir import RunDir, json_lines
-from launcher.worker import views
-from launcher.worker.histograms import counted, draw_graph
+from launcher.worker import batch_norm, views
+from launcher.worker.cadence import Cadence
+from launcher.worker.histograms import Histograms, counted, draw_graph
 from launcher.worker.history import History
 from tests.worker.trainings import ALONE, new_run
 from tests.worker.worlds import a_job, on_ranks, run_of, train_run
@@ -196,7 +197,8 @@ RANK = """
 import os, sys, time
 from launcher.load import load_job
 from launcher.rundir import RunDir
-from launcher.worker import views
+from launcher.worker import batch_norm, views
+from launcher.worker.cadence import Cadence
 run = RunDir(sys.argv[1])
 shown = views.start(run, load_job(run.job))
 if os.fork():  # a loader's worker, say, that holds the pipe open
@@ -254,6 +256,27 @@ def test_a_histogram_is_of_finite_numbers() -> None:
     found = counted(torch.tensor([1.0, float("nan"), 3.0, float("inf")]))
     assert (found["low"], found["high"], found["sum"], found["squares"], sum(found["counts"])) == (1.0, 3.0, 4.0, 10.0, 2)
     assert counted(torch.tensor([float("nan")]))["counts"] == []
+
+
+def test_histograms_are_of_the_weights_and_of_their_gradients(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.tensorboard.mkdir()
+    weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+    weight.grad = torch.tensor([3.0, 5.0])
+    Histograms(run, Cadence(), step=4).take({"w": weight, "frozen": nn.Parameter(torch.zeros(2))})
+    (row,) = json_lines(run.tensorboard / "histograms.jsonl")
+    assert (row["step"], row["weights"]["w"]["sum"], row["gradients"]["w"]["sum"]) == (4, 3.0, 8.0)
+    assert [*row["gradients"]] == ["w"]
+
+
+def test_the_graph_is_drawn_without_the_other_ranks(tmp_path: Path) -> None:
+    run = new_run(tmp_path, log={"tensorboard": {"graph": True}})
+    run.tensorboard.mkdir()
+    norm = nn.BatchNorm1d(2, track_running_stats=False)
+    norm.__class__, vars(norm)["ranks"] = batch_norm.Synchronized, 2
+    draw_graph(run, load_job(run.job).log, nn.Sequential(norm), (), lambda: (torch.randn(4, 2),), None)
+    assert [path.name for path in run.tensorboard.iterdir()] == ["graph.pb"]
+    assert vars(norm)["ranks"] == 2
 
 
 def test_a_model_that_cannot_be_traced_has_no_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
