@@ -22,9 +22,11 @@ class GaussianProcess:
     def __init__(self, sweep: Sweep, seed: int, whole: frozenset[str]) -> None:
         given = json.dumps({"sweep": sweep.model_dump(mode="json"), "seed": seed, "whole": sorted(whole)})
         run = "from launcher.search.gaussian import main; main()"
+        # In a session of its own: a terminal's Ctrl-C is the sweep's, which ends this process in its own time.
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", run, given], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, "-P", "-c", run, given], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
 
     def ask(self, number: int, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
         self.say({"ask": number, "known": None if known is None else dict(known)})
@@ -56,12 +58,9 @@ class GaussianProcess:
 
 
 def main() -> None:
-    import signal
-
     from launcher.search.space import distributions
     from launcher.search.study import Study
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the sweep's, which ends this process in its own time
     given = json.loads(sys.argv[1])
     sweep = Sweep.model_validate(given["sweep"])
     study = Study(sweep, given["seed"], distributions(sweep, frozenset(given["whole"])))

@@ -7,7 +7,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 
 from launcher.errors import UsageError
-from launcher.rundir import read_json, write_atomic, write_json
+from launcher.rundir import RunDir, locked, read_json, write_atomic, write_json
 from launcher.search.sequence import Sequence
 from launcher.search.space import Parameters, integers_of, values
 from launcher.search.trials import RESULTS, Trial, best, results_text, write_parameters
@@ -36,6 +36,24 @@ def search_function(
     another search's, or where the function cannot be found.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        return searched(function, sweep, seed=seed, name=name, folder=folder, told=told)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Raises UsageError: two that search in one folder would number their trials alike."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(RunDir(folder)))
+        except UsageError:
+            raise UsageError(f"another process searches in {folder} now: wait for its end, or --set name=another") from None
+        yield
+
+
+def searched(
+    function: Callable[..., float] | str, sweep: Sweep, *, seed: int, name: str, folder: Path, told: Told | None
+) -> optuna.Study:
     begin(folder, {"sweep": sweep.model_dump(mode="json"), "seed": seed})
     call = found(function) if isinstance(function, str) else function
     parallel = 1 if sweep.parallel == "auto" else sweep.parallel

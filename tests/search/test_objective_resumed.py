@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from launcher.errors import UsageError
+from launcher.search.gaussian import GaussianProcess
 from launcher.search.objective import search_function
 from launcher.spec.sweep import Sweep
 from tests.search.conftest import results
@@ -37,3 +40,19 @@ def test_what_was_called_is_not_called_again(tmp_path: Path) -> None:
 def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
     search_function(lambda x: float("nan") if x < 0.5 else x, SWEEP, seed=1, name="s", folder=tmp_path)
     assert {row["state"] for row in results(tmp_path)} == {"done", "failed"}
+
+
+def test_a_second_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    def again(x: float) -> float:
+        with pytest.raises(UsageError, match="another process searches in"):
+            search_function(again, SWEEP, seed=1, name="s", folder=tmp_path)
+        return x
+
+    search_function(again, SWEEP, seed=1, name="s", folder=tmp_path)
+    assert [row["state"] for row in results(tmp_path)] == ["done"] * 6
+
+
+def test_a_terminals_interrupt_does_not_reach_the_gaussian_process() -> None:
+    asked = GaussianProcess(SWEEP, 1, frozenset())
+    assert os.getsid(asked.process.pid) != os.getsid(0)
+    asked.close()
