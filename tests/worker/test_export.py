@@ -167,6 +167,7 @@ def test_predictions_are_one_row_for_each_sample_in_order(run: RunDir, images: T
         header, *table = csv.reader((tmp_path / "rows.csv").read_text().splitlines())
         assert header == ["prediction", *(f"output_{column}" for column in range(10))]
         assert [[float(value) for value in row[1:]] for row in table] == found["output"].tolist()
+        assert [int(row[0]) for row in table] == found["prediction"].tolist()
 
 
 def test_a_split_of_the_job_can_be_predicted(run: RunDir, images: Tensor, tmp_path: Path) -> None:
