@@ -31,12 +31,14 @@ GIVEN_UP = "launcher:batch-host-dead"
 
 
 class Warm(TypedDict):
-    """Start the fork server for this run's entry: its preloads and its environment."""
+    """Start the fork server for this run's entry: its preloads and its environment.
+
+    Which of plan.json's nodes an agent is, its own number says, less `first`.
+    """
 
     kind: Literal["warm"]
     to: list[int]
     run_dir: str
-    """Which of plan.json's nodes an agent is, its own number says, less `first`."""
     first: NotRequired[int]
     """Number of the agent that is the plan's node 0: of several trainings, each has a part of the agents."""
     silence_s: NotRequired[float]

@@ -44,6 +44,10 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
     if objective is not None:
         from launcher.cli import searching
 
+        trains = {"--dry-run": dry_run, "--prepare": prepare, "--detach": detach, "--follow": follow, "--after": after,
+                  "--nodes": nodes, "--backend": backend, "--ranks": ranks, "--runs": runs}  # fmt: skip
+        if unfit := ", ".join(flag for flag, given in trains.items() if given):
+            raise UsageError(f"--objective calls a Python function here and trains nothing: {unfit} has no meaning with it")
         return searching.search(spec, objective, overrides, as_json=as_json)
     if dry_run + prepare + detach > 1:
         raise UsageError("give one of --dry-run, --prepare and --detach")

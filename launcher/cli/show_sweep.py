@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.cli.options import called
 from launcher.cli.sweep_screen import in_short
-from launcher.cli.terminal import duration, labelled, print_json, shown_path
+from launcher.cli.terminal import labelled, print_json, shown_path
 from launcher.events import Summary, ledger
 from launcher.plan import Plan
 from launcher.rundir import RunDir
@@ -34,13 +34,11 @@ def show(plan: Plan, job: Job, *, as_json: bool) -> None:
     rows = [
         ("method", f"{job.sweep.method}: {job.sweep.goal} {job.sweep.metric}"),
         ("trials", f"{of}{folds}, {found.parallel} at a time, each of {found.ranks} rank(s)"),
-        *(("cost", text) for text in [cost(found)] if text),
-        *(
-            ("prune", f"{job.sweep.prune.method}, from step {job.sweep.prune.warmup_steps}")
-            for _ in [0]
-            if job.sweep.prune.method != "none"
-        ),
     ]
+    if (costs := cost(found)) is not None:
+        rows.append(("cost", costs))
+    if job.sweep.prune.method != "none":
+        rows.append(("prune", f"{job.sweep.prune.method}, from step {job.sweep.prune.warmup_steps}"))
     print("\n".join([f"{job.name}: what would be searched", "", *labelled(rows), ""]))
     told = "every trial" if found.whole else "such trials, for example (what is learned on the way decides)"
     print("\n".join([f"{told}:", *(f"  {number}  {in_short(each)}" for number, each in enumerate(found.sample[:SHOWN]))]))
@@ -85,7 +83,3 @@ def files(run: RunDir) -> Iterator[Row]:
 
 def is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
-
-
-def mean(seconds: list[float]) -> str:
-    return duration(sum(seconds) / len(seconds)) if seconds else ""

@@ -41,14 +41,8 @@ def fitting(job: Job, *, cores: int, gpus: int) -> int:
     ranks = wants.fewest * (1 if wants.procs_per_node == "auto" else wants.procs_per_node)
     if gpus and wants.device != "cpu":
         return max(1, gpus // ranks)
-    per_rank = (
-        CORES_PER_RANK
-        if wants.procs_per_node == "auto" and wants.threads == "auto"
-        else 1
-        if wants.threads == "auto"
-        else wants.threads
-    )
-    return max(1, cores // (ranks * per_rank))
+    unsaid = CORES_PER_RANK if wants.procs_per_node == "auto" else 1
+    return max(1, cores // (ranks * (unsaid if wants.threads == "auto" else wants.threads)))
 
 
 def clusters(job: Job, count: int) -> list[Cluster]:

@@ -49,6 +49,8 @@ def test_on_the_command_line(folder: Path, launch: Launch) -> None:
     assert f'x: {best["x"]}\nkind: "{best["kind"]}"\n' == (folder / "search.search/best.yaml").read_text()
     again = launch("search.yaml", "--objective", "mine:height", "--set", "sweep.trials=13", code=2)
     assert "sweep.trials: 12 -> 13" in again.stderr
+    refused = launch("search.yaml", "--objective", "mine:height", "--dry-run", "--nodes", "2", code=2).stderr
+    assert "--dry-run, --nodes has no meaning with it" in refused
     assert "there is no module 'mein'" in launch("search.yaml", "--objective", "mein:height", "--set", "name=b", code=2).stderr
     assert "mine has no 'hight'" in launch("search.yaml", "--objective", "mine:hight", "--set", "name=c", code=2).stderr
 

@@ -16,14 +16,13 @@ from torch.utils.data import Subset, TensorDataset
 
 from launcher.spec.target import Target
 from launcher.worker.data.arrays import normalized
-from launcher.worker.data.fetch import in_memory
+from launcher.worker.data.classes import kept
 from launcher.worker.errors import WorkerError
+from launcher.worker.losses import TARGET_KEYS
 from launcher.worker.targets import built, builtin
 
 FIELD = "train.data.train"
 SHUFFLE_SEED = 0
-
-
 FITTED = ("normalize", "normalize_target")
 """Arguments by which a data set takes statistics of its inputs and its targets: here they are the training part's alone."""
 
@@ -60,10 +59,12 @@ def indices(targets: np.ndarray | None, samples: int, folds: int) -> list[tuple[
 
 def classes(dataset: Any) -> np.ndarray | None:
     """One class for each sample; None where the targets are something else."""
-    tensors = in_memory(dataset)
-    targets = tensors[1].numpy() if tensors is not None and len(tensors) > 1 else one_by_one(dataset)
-    whole = targets is not None and targets.ndim == 1 and (targets.dtype == bool or np.issubdtype(targets.dtype, np.integer))
-    return targets if whole else None
+    found = kept(dataset)
+    try:
+        targets = one_by_one(dataset) if found is None else np.asarray(found)
+    except ValueError:  # of many lengths
+        return None
+    return targets if targets is not None and targets.ndim == 1 and targets.dtype.kind in "iub" else None
 
 
 @lru_cache(maxsize=1)
@@ -81,7 +82,7 @@ def one_by_one(dataset: Any) -> np.ndarray | None:
 def target_of(item: Any) -> Any:
     """A number as Python has it; None where an item has no target that is known as one."""
     if isinstance(item, Mapping):
-        target = item.get("target")
+        target = next((item[key] for key in TARGET_KEYS if key in item), None)
     else:
         target = item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
     if isinstance(target, torch.Tensor | np.ndarray | np.generic) and target.ndim == 0:
