@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster, missing
+from tests.slurm.counting import Counting
 from tests.slurm.project import Project
 
 
@@ -23,6 +24,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def project(cluster: Cluster, tmp_path: Path) -> Iterator[Project]:
     yield Project(cluster, tmp_path / "pro ject %j 'é\"")
+    empty(cluster)
+
+
+@pytest.fixture
+def counting(cluster: Cluster, tmp_path: Path) -> Iterator[Counting]:
+    yield Counting(cluster, tmp_path)
+    empty(cluster)
+
+
+def empty(cluster: Cluster) -> None:
     for job in cluster.run("squeue", "--noheader", "--format=%i").split():
         cluster.run("scancel", job)
     cluster.wait_idle()

@@ -5,22 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from tests.slurm.cluster import Cluster
 from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
 from tests.slurm.test_ladder import command
-
-
-@pytest.fixture
-def counting(cluster: Cluster, tmp_path: Path) -> Iterator[Counting]:
-    yield Counting(cluster, tmp_path)
-    for number in cluster.run("squeue", "-h", "-o", "%i").split():
-        cluster.run("scancel", number)
-    cluster.wait_idle()
 
 
 def test_status_tells_of_it_while_its_job_still_runs(counting: Counting) -> None:

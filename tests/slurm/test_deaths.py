@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster
 from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_counting, wait_for_end
 from tests.slurm.test_ladder import command
-
-
-@pytest.fixture
-def counting(cluster: Cluster, tmp_path: Path) -> Iterator[Counting]:
-    yield Counting(cluster, tmp_path)
-    for number in cluster.run("squeue", "-h", "-o", "%i").split():
-        cluster.run("scancel", number)
-    cluster.wait_idle()
 
 
 def ours(counting: Counting, host: str, words: bytes = b"launcher") -> list[int]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launcher.rundir import RunDir, read_json
-from tests.slurm.cluster import Cluster
 from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
 
 HANGS = """\
@@ -77,14 +75,11 @@ TRAIN = {
 
 
 @pytest.fixture
-def counting(cluster: Cluster, tmp_path: Path) -> Iterator[Counting]:
+def counting(counting: Counting, tmp_path: Path) -> Counting:
     (tmp_path / "hangs.py").write_text(HANGS)
     (tmp_path / "reduces.py").write_text(REDUCES)
     (tmp_path / "items.py").write_text(ITEMS)
-    yield Counting(cluster, tmp_path)
-    for number in cluster.run("squeue", "-h", "-o", "%i").split():
-        cluster.run("scancel", number)
-    cluster.wait_idle()
+    return counting
 
 
 def submit(counting: Counting, script: str, *args: str, hang_timeout: str = "6s") -> RunDir:

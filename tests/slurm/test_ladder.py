@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from launcher.rundir import read_json
-from tests.slurm.cluster import Cluster
 from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
-
-
-@pytest.fixture
-def counting(cluster: Cluster, tmp_path: Path) -> Iterator[Counting]:
-    yield Counting(cluster, tmp_path)
-    for number in cluster.run("squeue", "-h", "-o", "%i").split():
-        cluster.run("scancel", number)
-    cluster.wait_idle()
 
 
 def test_a_run_that_is_done_leaves_nothing_in_the_queue(counting: Counting) -> None:

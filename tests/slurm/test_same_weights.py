@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from launcher.checkpoints import MODEL, newest_whole
 from launcher.rundir import RunDir, json_lines
-from tests.slurm.cluster import Cluster
 from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
 
 TRAIN = {
@@ -21,14 +19,6 @@ TRAIN = {
     "data": {"train": {"target": "digits", "split": "train", "flatten": True}, "batch_size": 64},
     "max_steps": 400,
 }
-
-
-@pytest.fixture
-def counting(cluster: Cluster, tmp_path: Path) -> Iterator[Counting]:
-    yield Counting(cluster, tmp_path)
-    for number in cluster.run("squeue", "-h", "-o", "%i").split():
-        cluster.run("scancel", number)
-    cluster.wait_idle()
 
 
 def train(counting: Counting, backend: str, **resources: Any) -> RunDir:

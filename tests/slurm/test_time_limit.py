@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
-import pytest
-
-from tests.slurm.cluster import Cluster
 from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_counting, wait_for_end
-
-
-@pytest.fixture
-def counting(cluster: Cluster, tmp_path: Path) -> Iterator[Counting]:
-    yield Counting(cluster, tmp_path)
-    for number in cluster.run("squeue", "-h", "-o", "%i").split():
-        cluster.run("scancel", number)
-    cluster.wait_idle()
 
 
 def shorten(counting: Counting, job: str, *, left_s: float) -> None:
