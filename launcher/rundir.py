@@ -135,7 +135,7 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
     """All of it or nothing: written aside, fsynced (5 ms each; `durable`: it outlives a power cut), renamed."""
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(3).hex()}")
+    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}")
     try:
         with aside.open("wb") as file:
             file.write(data)
@@ -148,6 +148,14 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def clear_asides(folder: Path) -> None:
+    """What writers of this host left when they were killed half way."""
+    for aside in folder.glob(f".*.{socket.gethostname()}.*.??????"):
+        pid = aside.name.split(".")[-2]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            aside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
@@ -254,4 +262,5 @@ def locked(
         }
         file.write(json.dumps(holder).encode())
         file.flush()
+        clear_asides(run.path)
         yield file.fileno()

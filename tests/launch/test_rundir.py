@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,25 @@ def test_an_atomic_write_leaves_nothing_behind_when_it_fails(tmp_path: Path, mon
     with pytest.raises(OSError, match="No space"):
         write_atomic(tmp_path / "a", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+WRITE = """
+import os, signal, sys
+from pathlib import Path
+from launcher.rundir import write_atomic
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+write_atomic(Path(sys.argv[1]), "half")
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_holder(tmp_path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / "results.csv")]).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    of_somebody = tmp_path / f".a.{socket.gethostname()}.{os.getpid()}.abcdef"
+    of_somebody.touch()
+    with locked(RunDir(tmp_path)):
+        pass
+    assert set(tmp_path.iterdir()) == {RunDir(tmp_path).lock, of_somebody}
 
 
 def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
