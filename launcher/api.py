@@ -120,6 +120,10 @@ def submit(
     queue = backends.QUEUES[plan.backend] if plan.provisional else None
     if queue is not None:
         queue.examine(job, plan)
+    elif job.sweep is not None:
+        from launcher.search.slots import refuse_too_many
+
+        refuse_too_many(spec, as_set(overrides), job)
     directory = prepare(job, plan, runs_folder())
     if queue is not None:
         with locked(directory):

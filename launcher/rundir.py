@@ -58,6 +58,8 @@ class RunDir:
         return "-".join((names[at - 1], *names[at + 1 :]))
 
     job = Place("job.yaml")
+    begun = Place("sweep.yaml")
+    """Of a sweep: its job as it was when the first trial began. With another one it is not gone on with."""
     plan = Place("plan.json")
     provenance = Place("provenance.json")
     diff = Place("uncommitted.diff")

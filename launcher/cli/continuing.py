@@ -30,7 +30,7 @@ def continued(run: RunDir, overrides: Sequence[str], flags: Mapping[str, str | N
     """
     old = load_job(run.job)
     new = changed(run, old, overrides, flags)
-    changes = differences(old, new)
+    changes = differences(load_job(run.begun) if run.begun.exists() else old, new)
     if refused := [change for change in changes if not allowed(change, new)]:
         raise UsageError(refusal(run, refused))
     over = summarize(run).state == "done"

@@ -94,14 +94,19 @@ def planned(
     job = settled(load_job(spec, overrides=overrides, flags={"nodes": nodes, "backend": backend}), folder, later=later)
     if nodes is None:
         job = backends.on_all_nodes(job)
-    return job, plan_for(job)
+    plan = plan_for(job)
+    if job.sweep is not None and not plan.provisional:
+        from launcher.search.slots import refuse_too_many
+
+        refuse_too_many(spec, overrides, job)
+    return job, plan
 
 
 def show(plan: Plan, job: Job, folder: Path, *, as_json: bool) -> None:
     if job.sweep is not None:
         from launcher.cli import show_sweep
 
-        show_sweep.show(plan, job, as_json=as_json)
+        show_sweep.show(plan, job, folder, as_json=as_json)
     else:
         from launcher.cli import show_plan
 

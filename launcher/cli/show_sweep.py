@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from launcher.cli.options import called
 from launcher.cli.sweep_screen import in_short
@@ -14,19 +14,25 @@ from launcher.events import Summary, ledger
 from launcher.plan import Plan
 from launcher.rundir import RunDir
 from launcher.spec import Job
+from launcher.spec.sweep import Sweep
+
+if TYPE_CHECKING:
+    from launcher.search.pace import Pace
+    from launcher.search.preview import Preview
 
 SHOWN = 20
 """Trials of a dry run."""
 Row = tuple[str, str]
 
 
-def show(plan: Plan, job: Job, *, as_json: bool) -> None:
+def show(plan: Plan, job: Job, runs: Path, *, as_json: bool) -> None:
     """The trials that it would make: all of a grid, a sample otherwise."""
+    from launcher.search.pace import pace
     from launcher.search.preview import preview
 
-    found = preview(job)
+    found, measured = preview(job), pace(job.name, runs)
     if as_json:
-        print_json(found.to_json() | {"plan": plan.to_json()})
+        print_json(found.to_json() | {"seconds_per_step": measured and measured.seconds, "plan": plan.to_json()})
         return
     assert job.sweep is not None
     of = str(found.trials) if found.trials is not None else "as many as max_time allows"
@@ -35,24 +41,37 @@ def show(plan: Plan, job: Job, *, as_json: bool) -> None:
         ("method", f"{job.sweep.method}: {job.sweep.goal} {job.sweep.metric}"),
         ("trials", f"{of}{folds}, {found.parallel} at a time, each of {found.ranks} rank(s)"),
     ]
-    if (costs := cost(found)) is not None:
-        rows.append(("cost", costs))
+    rows.append(("cost", cost(found, job.sweep, measured)))
     if job.sweep.prune.method != "none":
         rows.append(("prune", f"{job.sweep.prune.method}, from step {job.sweep.prune.warmup_steps}"))
     print("\n".join([f"{job.name}: what would be searched", "", *labelled(rows), ""]))
-    told = "every trial" if found.whole else "such trials, for example (what is learned on the way decides)"
+    if found.whole:
+        told = "every trial"
+    elif job.sweep.method == "random":
+        told = "the first trials"
+    else:
+        told = "such trials, for example (what is learned on the way decides)"
     print("\n".join([f"{told}:", *(f"  {number}  {in_short(each)}" for number, each in enumerate(found.sample[:SHOWN]))]))
     if len(found.sample) > SHOWN:
         print(f"  ... and {len(found.sample) - SHOWN} more")
 
 
-def cost(found: Any) -> str | None:
-    """Of the whole, as steps: how long one takes is not known before it is tried."""
-    if found.steps is None or found.trials is None:
-        return f"{found.trials} trainings of {found.ranks} rank(s)" if found.trials else None
-    runs = found.trials * found.folds
-    hours = f"; at 0.1 s a step {runs * found.steps * found.ranks * 0.1 / 3600:.2g} process-hours"
-    return f"{runs} trainings x {found.steps} steps x {found.ranks} rank(s){hours}"
+def cost(found: Preview, sweep: Sweep, measured: Pace | None) -> str:
+    """Of the whole. How long a step takes is not guessed: it was measured, or is not known."""
+    if found.trials is None:
+        assert sweep.max_time is not None
+        processes = found.parallel * found.ranks
+        hours = processes * sweep.max_time.seconds / 3600
+        return f"{processes} process(es) for {sweep.max_time}: {hours:.2g} process-hours, and the last trials to their end"
+    trainings = found.trials * found.folds
+    told = f"{trainings} training(s) of {found.ranks} rank(s)"
+    if found.steps is None:
+        return told
+    told = f"{told} and {found.steps} steps"
+    if measured is None:
+        return f"{told}; how long a step takes is known once a run called {found.name} has ended"
+    hours = trainings * found.steps * found.ranks * measured.seconds / 3600
+    return f"{told}: {hours:.2g} process-hours at the {measured.seconds:.2g} s a step of {measured.run}"
 
 
 def facts(run: RunDir, summary: Summary, job: Job) -> Iterator[Row]:

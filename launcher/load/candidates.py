@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,20 @@ def candidate_problems(tree: Node, defaults: Mapping[str, Any], *, folder: Path)
     seen: set[tuple[str, int | None, int | None, str]] = set()
     for path, place, value in [each for each in candidates(tree) if not is_shared(each[0])][:MOST]:
         _, problems = validated(merge(plain, branch(path, place, value)), dict(defaults), folder=folder)
-        for problem in problems:
+        for problem in (below_a_value(each, path) for each in problems):
             key = problem.source, problem.line, problem.column, problem.message
             if key not in seen:
                 seen.add(key)
                 yield problem
+
+
+def below_a_value(problem: Problem, path: str) -> Problem:
+    """A path that goes on where the job has a value would be told of as a value that is wrong."""
+    keys = path.split(".")
+    above = list(problem.path) == keys[: len(problem.path)] and len(problem.path) < len(keys)
+    if not above or not problem.message.startswith("expected"):
+        return problem
+    return replace(problem, path=tuple(keys), message=f"{'.'.join(map(str, problem.path))} has no fields: leave the rest away")
 
 
 def shared_problems(tree: Node) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.errors import SpecError
 from launcher.load import resolved
 from launcher.load.differ import leaves
 from launcher.load.dump import given
@@ -54,6 +55,12 @@ def place_at(keys: tuple[str, ...], tree: Node) -> Place | None:
             return tree.place if bare else None
         tree = child
     return None if tree.value is None else tree.place
+
+
+def problem_at(path: str | os.PathLike[str], overrides: Sequence[str], keys: tuple[str, ...], message: str) -> SpecError:
+    """What only the machine could tell of a value, at the place where it was written. Raises SpecError itself."""
+    _, tree = resolved(read_source(path), overrides, {}, None)
+    return SpecError([(place_at(keys, tree) or tree.place).problem(message, keys)])
 
 
 def shown(place: Place) -> str:

@@ -64,6 +64,7 @@ def conduct(run: RunDir, *, screen: Callable[[], None] | None = None, holding: b
 
 def conducted(run: RunDir, signals: Signals, screen: Callable[[], None] | None) -> Outcome:
     job, plan = load_job(run.job), read_plan(run)
+    copied(run.job, run.begun)
     for what in ("stop", "cancel"):
         run.request(what).unlink(missing_ok=True)
     record(run, "supervising", backend=plan.backend, pid=os.getpid(), host=socket.gethostname(), job=None)

@@ -16,6 +16,7 @@ SAMPLE = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
+    name: str
     trials: int | None
     """At most; None where time alone ends it."""
     parallel: int
@@ -43,9 +44,9 @@ def preview(job: Job) -> Preview:
     sample = list(drawn(job, whole))
     trials = total(job.sweep, whole)
     return Preview(
-        trials=trials, parallel=count, folds=job.sweep.folds or 1, ranks=plan.world.world_size,
+        name=job.name, trials=trials, parallel=count, folds=job.sweep.folds or 1, ranks=plan.world.world_size,
         steps=plan.batch.steps if plan.batch else None, sample=sample,
-        whole=job.sweep.method == "grid" or trials == len(sample) == 1,
+        whole=job.sweep.method == "grid" or (trials == len(sample) and (trials == 1 or job.sweep.method == "random")),
     )  # fmt: skip
 
 

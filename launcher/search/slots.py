@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -17,22 +18,40 @@ from launcher.supervisor.pool import Agent, News, Pool
 def parallel(job: Job) -> int:
     """Trials at a time. Raises UsageError where more are asked for than fit, BackendError."""
     assert job.sweep is not None
+    fits, wanted = room(job), job.sweep.parallel
+    if wanted != "auto" and wanted > fits:
+        raise UsageError(f"sweep.parallel: {too_many(job, fits)}")
+    return fits if wanted == "auto" else wanted
+
+
+def refuse_too_many(spec: str | os.PathLike[str], overrides: Iterable[str], job: Job) -> None:
+    """Raises SpecError where more trials at a time are asked for than fit, BackendError."""
+    assert job.sweep is not None
+    if job.sweep.parallel != "auto" and job.sweep.parallel > (fits := room(job)):
+        from launcher.load.origins import problem_at
+
+        raise problem_at(spec, tuple(overrides), ("sweep", "parallel"), too_many(job, fits))
+
+
+def too_many(job: Job, fits: int) -> str:
+    assert job.sweep is not None
+    return (
+        f"{job.sweep.parallel} trials at a time do not fit: there is room for {fits}, each on "
+        f"{job.resources.fewest} node(s). Write parallel: {fits}, or auto"
+    )
+
+
+def room(job: Job) -> int:
+    """How many trials fit at a time. Raises BackendError."""
     whole = backends.of(job).cluster(job)
-    fits = 1
     if whole.backend == "local":
-        fits = fitting(
+        return fitting(
             job, cores=sum(len(each.cpus) for each in whole.machines), gpus=sum(len(each.gpus) for each in whole.machines)
         )
-    elif "nodes" in job.resources.model_fields_set:
+    if "nodes" in job.resources.model_fields_set:
         everything = job.model_copy(update={"resources": job.resources.model_copy(update={"nodes": 1})})
-        fits = max(1, len(backends.of(everything).cluster(everything).machines) // job.resources.fewest)
-    wanted = job.sweep.parallel
-    if wanted != "auto" and wanted > max(fits, 1):
-        raise UsageError(
-            f"sweep.parallel: {wanted} trials at a time do not fit: there is room for {fits}, each on "
-            f"{job.resources.fewest} node(s). Write parallel: {fits}, or auto"
-        )
-    return fits if wanted == "auto" else wanted
+        return max(1, len(backends.of(everything).cluster(everything).machines) // job.resources.fewest)
+    return 1
 
 
 def fitting(job: Job, *, cores: int, gpus: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -51,7 +52,9 @@ def distributions(sweep: Sweep, whole: frozenset[str]) -> dict[str, Any]:
         step = None if given.step is None else float(given.step)
         return FloatDistribution(float(given.min), float(given.max), log=given.log, step=step)
 
-    return {path: of(path, given) for path, given in sweep.parameters.items()}
+    with warnings.catch_warnings():  # a maximum that no whole number of steps leads to is the last step before it
+        warnings.filterwarnings("ignore", message="The distribution is specified by")
+        return {path: of(path, given) for path, given in sweep.parameters.items()}
 
 
 def values(sweep: Sweep, drawn: Mapping[str, Any]) -> Parameters:

@@ -84,7 +84,7 @@ def shown(value: object) -> str:
         case dict():
             return "a mapping"
         case list() | tuple():
-            return "a list"
+            return "a list" if value else "an empty list"
     return str(value)
 
 

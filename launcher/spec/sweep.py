@@ -31,11 +31,15 @@ class Range(Agreeing):
         low, high = given.get("min"), given.get("max")
         if not (isinstance(low, int | float) and isinstance(high, int | float)):
             return
+        step = given.get("step")
         if low >= high:
-            yield wrong(f"min must be below max, got {low} and {high}", "min")
+            instead = f"{{min: {high}, max: {low}}}" if low > high else f"a list of one value, [{low}],"
+            yield wrong(f"min must be below max, got {low} and {high}: write {instead} or another range", "min")
+        elif isinstance(step, int | float) and step > high - low:
+            yield wrong(f"step {step} leads from min {low} beyond max {high}: write a smaller one", "step")
         if given.get("log") is True and low <= 0:
             yield wrong(f"log needs a min above 0, got {low}: write min: 1e-4, or leave log out", "min")
-        if given.get("log") is True and given.get("step") is not None:
+        if given.get("log") is True and step is not None:
             yield wrong("step and log exclude each other: a list of values can say both", "step")
 
     @property

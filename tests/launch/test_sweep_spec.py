@@ -40,10 +40,14 @@ def problems(*, method: str = "random", metric: str = "val/loss", parameters: st
         ("train.model.hidden: [[16], big]", "expected a list of integers >= 1, got 'big'"),
         ("train.schedule: [{target: cosin}]", "Did you mean 'cosine'"),
         ("train.optimizer.lr: {min: 1, max: 0.1}", "min must be below max, got 1 and 0.1"),
+        ("train.optimizer.lr: {min: 1, max: 0.1}", "write {min: 0.1, max: 1}"),
+        ("train.optimizer.lr: {min: 0.1, max: 0.1}", "write a list of one value, [0.1]"),
+        ("train.optimizer.lr: {min: 0.1, max: 0.2, step: 0.3}", "step 0.3 leads from min 0.1 beyond max 0.2"),
+        ("train.optimizer.lr.x: [0.1]", "train.optimizer.lr has no fields"),
         ("train.optimizer.lr: {min: 0, max: 0.1, log: true}", "log needs a min above 0, got 0"),
         ("train.optimizer.lr: {min: 0.1, max: 1, log: true, step: 0.1}", "step and log exclude each other"),
         ("train.optimizer.lr: 0.1", "expected a list of values, or a range {min, max, log, step}, got 0.1"),
-        ("train.optimizer.lr: []", "expected a list of values"),
+        ("train.optimizer.lr: []", "expected a list of values, or a range {min, max, log, step}, got an empty list"),
     ],
 )
 def test_what_it_would_try_is_checked_against_the_jobs_types(parameters: str, words: str) -> None:

@@ -100,6 +100,14 @@ def test_grid_and_random_try_nothing_twice(tmp_path: Path) -> None:
     assert len(drawn) == len({repr(each) for each in drawn}) == 12
 
 
+def test_a_range_whose_steps_miss_its_end_is_searched_without_a_word(recwarn: pytest.WarningsRecorder, tmp_path: Path) -> None:
+    sweep = sweep_of("random", parameters={"x": {"min": 1, "max": 10, "step": 4}, "y": {"min": 0.1, "max": 0.75, "step": 0.2}})
+    drawn = search(sweep, tmp_path / "a", timing=0, parallel=1)
+    assert {each["x"] for each in drawn} == {1, 5, 9}
+    assert max(each["y"] for each in drawn) == pytest.approx(0.7)
+    assert not recwarn.list
+
+
 def test_alone_tpe_is_optunas_own_answer(tmp_path: Path) -> None:
     """Of the same sampler and seed, told the same values."""
     import optuna

@@ -118,6 +118,8 @@ def test_stop_saves_every_trial_and_resume_goes_on(folder: Path, launch: Launch)
     assert "resume" in launch("status", "last").stdout
     refused = launch("resume", "last", "--set", "sweep.trials=9", code=2)
     assert "sweep.trials: 4 -> 9" in refused.stderr
+    (sweep / "job.yaml").write_text((sweep / "job.yaml").read_text().replace("seed: 3", "seed: 5"))
+    assert "seed: 3 -> 5" in launch("resume", "last", code=2).stderr
 
 
 def test_cross_validation_is_scikit_learns(folder: Path, launch: Launch) -> None:
@@ -164,14 +166,18 @@ def test_folds_are_scikit_learns_and_fit_nothing_on_what_is_held_out() -> None:
 
 def test_more_trials_at_a_time_than_fit_are_refused(folder: Path, launch: Launch) -> None:
     (folder / "sweep.yaml").write_text(TPE.replace("parallel: 2", "parallel: 999"))
-    assert "sweep.parallel: 999 trials at a time do not fit" in launch("sweep.yaml", code=2).stderr
+    for words in ((), ("--dry-run",), ("--detach",)):
+        said = launch("sweep.yaml", *words, code=2).stderr
+        assert "sweep.yaml:8:13: sweep.parallel: 999 trials at a time do not fit" in said
+        assert "or auto\n      parallel: 999\n                ^" in said
+    assert not (folder / "runs").exists()
 
 
 def test_a_dry_run_shows_what_would_be_tried_and_writes_nothing(folder: Path, launch: Launch) -> None:
     (folder / "sweep.yaml").write_text(TPE)
     said = launch("sweep.yaml", "--dry-run").stdout
     assert "4, 2 at a time" in said
-    assert "4 trainings x 12 steps x 1 rank(s)" in said
+    assert "4 training(s) of 1 rank(s) and 12 steps" in said
     assert not (folder / "runs").exists()
     shown = json.loads(launch("sweep.yaml", "--dry-run", "--json").stdout)
     assert len(shown["sample"]) == shown["trials"] == 4
