@@ -137,7 +137,7 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
     """All of it or nothing: written aside, fsynced (5 ms each; `durable`: it outlives a power cut), renamed."""
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}")
+    aside = aside_of(path)
     try:
         with aside.open("wb") as file:
             file.write(data)
@@ -152,12 +152,19 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
         sync_directory(path.parent)
 
 
-def clear_asides(folder: Path) -> None:
+def aside_of(path: Path) -> Path:
+    """Where a file is written before it takes its name."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}")
+
+
+def clear_asides(run: RunDir) -> None:
     """What writers of this host left when they were killed half way."""
-    for aside in folder.glob(f".*.{socket.gethostname()}.*.??????"):
-        pid = aside.name.split(".")[-2]
-        if pid.isdecimal() and not Path("/proc", pid).exists():
-            aside.unlink(missing_ok=True)
+    for folder in ("", "logs/attempt-*/", "plots/"):
+        for aside in run.path.glob(f"{folder}.*.{socket.gethostname()}.*.??????"):
+            pid = aside.name.split(".")[-2]
+            if pid.isdecimal() and not Path("/proc", pid).exists():
+                with suppress(OSError):
+                    aside.unlink()
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
@@ -264,5 +271,5 @@ def locked(
         }
         file.write(json.dumps(holder).encode())
         file.flush()
-        clear_asides(run.path)
+        clear_asides(run)
         yield file.fileno()

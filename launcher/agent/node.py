@@ -31,7 +31,7 @@ from launcher.agent.stream import Stream
 from launcher.agent.torchrun import TorchrunAttempt
 from launcher.errors import BackendError
 from launcher.protocol import OwnStart, Start, What, own_part
-from launcher.rundir import RunDir
+from launcher.rundir import RunDir, clear_asides
 
 SWEEP_AGAIN_S = 0.005
 READ_BYTES = 1 << 16
@@ -231,6 +231,7 @@ class Agent:
             self.answer(self.request)
         if self.sweeping is not None and sweep(keep=self.server.processes):
             shutil.rmtree(self.sweeping.channels, ignore_errors=True)
+            clear_asides(self.sweeping.work.run)
             over, self.sweeping = self.sweeping, None
             self.swept(over.work, over.number)
         if self.store.died() and self.server.lives():

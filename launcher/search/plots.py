@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from launcher.rundir import aside_of
+
 PLOTS = ("optimization_history", "parallel_coordinate", "param_importances", "slice")
 MAY_TAKE_S = 60.0
 MAIN = "from launcher.search.plots import main; main()"
@@ -49,7 +51,7 @@ def draw(study: object, plot: str, metric: str, path: Path) -> None:
     axes = getattr(drawing, f"plot_{plot}")(study, **named)
     figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
     figure.set_size_inches(4 * axes.size if hasattr(axes, "size") else 8, 5)
-    aside = path.with_name(f".{path.name}")
+    aside = aside_of(path)
     figure.savefig(aside, dpi=110, bbox_inches="tight", format="png")
     aside.replace(path)
     plt.close(figure)

@@ -74,12 +74,14 @@ write_atomic(Path(sys.argv[1]), "half")
 
 def test_what_a_killed_writer_left_goes_with_the_next_holder(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / "results.csv")]).returncode == -signal.SIGKILL
-    assert len(list(tmp_path.iterdir())) == 1
+    attempt = RunDir(tmp_path).attempt(2) / "devices.json"
+    assert subprocess.run([sys.executable, "-c", WRITE, str(attempt)]).returncode == -signal.SIGKILL
+    assert [len(list(each.glob(".*"))) for each in (tmp_path, attempt.parent)] == [1, 1]
     of_somebody = tmp_path / f".a.{socket.gethostname()}.{os.getpid()}.abcdef"
     of_somebody.touch()
     with locked(RunDir(tmp_path)):
         pass
-    assert set(tmp_path.iterdir()) == {RunDir(tmp_path).lock, of_somebody}
+    assert set(tmp_path.rglob(".*")) == {RunDir(tmp_path).lock, of_somebody}
 
 
 def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:

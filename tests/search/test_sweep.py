@@ -90,22 +90,6 @@ def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(folder: Path, launch: 
     assert "1 of 1 trials failed (max_failures: 0)" in refused.stdout + refused.stderr
 
 
-def test_a_bad_trial_is_ended_early_at_one_step_of_all_ranks(folder: Path, launch: Launch) -> None:
-    (folder / "sweep.yaml").write_text(
-        "extends: base.yaml\nresources: {procs_per_node: 2}\ntrain: {epochs: 60}\nsweep:\n  method: grid\n"
-        "  metric: val/accuracy\n  goal: maximize\n  parallel: 1\n"
-        "  prune: {method: asha, warmup_steps: 12, reduction_factor: 2}\n"
-        "  parameters: {train.optimizer.lr: [0.1, 1e-7]}\n"
-    )
-    launch("sweep.yaml", "--set", "train.evaluate_every=1 epoch")
-    sweep = newest(folder)
-    assert [row["state"] for row in results(sweep)] == ["done", "pruned"]
-    rows = [json.loads(line) for line in (sweep / "trials/1/metrics.jsonl").read_text().splitlines()]
-    assert 12 <= rows[-1]["step"] < 720
-    stopped = json.loads(launch("status", str(sweep / "trials/1"), "--json").stdout)
-    assert (stopped["state"], "asha" in stopped["reason"]) == ("stopped", True)
-
-
 def test_stop_saves_every_trial_and_resume_goes_on(folder: Path, launch: Launch) -> None:
     (folder / "sweep.yaml").write_text(TPE + "  \ntrain: {epochs: 100}\n")
     process = subprocess.Popen([*LAUNCH, "sweep.yaml"], cwd=folder, stdout=subprocess.DEVNULL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from launcher.rundir import aside_of
 from launcher.worker.views.follow import Row
 
 COLORS = {"train": "#4269d0", "val": "#ff725c", "test": "#3ca951"}
@@ -48,7 +48,7 @@ def draw(rows: list[Row], folder: Path, run_id: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = aside_of(path)
     figure.savefig(aside, dpi=120, format="png")
     plt.close(figure)
     aside.replace(path)
