@@ -18,7 +18,7 @@ from launcher.rundir import json_lines
 from launcher.spec.target import Target
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import evaluate
-from launcher.worker.metrics import Measures, make_measures
+from launcher.worker.metrics import Measures, counts, make_measures
 from launcher.worker.metrics.error_rate import edits, spoken
 from launcher.worker.metrics.seen import Reading
 from launcher.worker.views import matrices
@@ -208,6 +208,15 @@ def test_equals_scikit_learn(world_size: int, sizes: Sequence[int]) -> None:
             key: each for key, each in found.items() if not each <= (1e-6 if any(name in key for name in CURVES) else 1e-12)
         }
         assert not too_far
+
+
+@pytest.mark.parametrize("case", ["macro", "ignored", "labels", "two"])
+def test_counts_are_the_same_however_many_are_counted_at_once(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    output, target = drawn(100, CASES[case][0])
+    expected = measured(measures_of(case), output, target, ALONE)
+    for at_once in (1, 2 * MICRO + 1, 100):
+        monkeypatch.setattr(counts, "AT_ONCE", at_once)
+        assert measured(measures_of(case), output, target, ALONE) == pytest.approx(expected, abs=0, nan_ok=True)
 
 
 def test_specificity_of_the_second_of_two_classes() -> None:

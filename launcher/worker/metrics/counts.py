@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from launcher.worker.metrics.seen import Seen, Task
 from launcher.worker.world import World
 
 RIGHT, FOUND, WANTED = range(3)
+AT_ONCE = 2**16
+"""Marks that are counted together, when there are so many: to count those of each batch takes as long as its loss."""
 
 
 @dataclass
@@ -23,18 +25,32 @@ class Counts:
     """(3, classes or labels) in float64: right, found, wanted; on the outputs' device."""
     whole: Tensor | float = 0.0
     """Of how many: samples that count."""
+    waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Found and wanted of what is not counted yet."""
+    marks: int = 0
+    """How many of these there are."""
 
     def start(self) -> None:
-        self.task, self.counted, self.whole = None, None, 0.0
+        self.task, self.counted, self.whole, self.waiting, self.marks = None, None, 0.0, [], 0
 
     def add(self, seen: Seen) -> None:
         self.task = seen.classes(self.name)
-        counted, whole = of_bits(seen) if self.task.kind == "multilabel" else of_classes(seen)
+        self.waiting.append((seen.found, seen.wanted))
+        self.marks += seen.wanted.numel()
+        if self.marks >= AT_ONCE:
+            self.count()
+
+    def count(self) -> None:
+        if self.task is None or not self.waiting:
+            return
+        found, wanted = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
+        counted, whole = of_bits(found, wanted) if self.task.kind == "multilabel" else of_classes(found, wanted, self.task.wide)
         self.counted = counted if self.counted is None else self.counted + counted
-        self.whole = whole + self.whole
+        self.whole, self.waiting, self.marks = whole + self.whole, [], 0
 
     def agree(self, world: World) -> None:
         """From here on they are those of all ranks. A collective."""
+        self.count()
         own = None if self.counted is None else (self.task, self.counted.cpu(), float(self.whole))
         by_rank = [each for each in world.gather(own) if each is not None]
         if by_rank:
@@ -48,9 +64,7 @@ class Counts:
         return right, found - right, self.whole - found - wanted + right, wanted - right
 
 
-def of_classes(seen: Seen) -> tuple[Tensor, Tensor]:
-    assert seen.task is not None
-    found, wanted, wide = seen.found, seen.wanted, seen.task.wide
+def of_classes(found: Tensor, wanted: Tensor, wide: int) -> tuple[Tensor, Tensor]:
     # Ignored targets fall into a class behind the others: to leave them out would wait for the device.
     counts = wanted >= 0
     nowhere = torch.full_like(wanted, wide)
@@ -64,7 +78,6 @@ def of_classes(seen: Seen) -> tuple[Tensor, Tensor]:
     return held[:, :wide], counts.sum(dtype=torch.float64)
 
 
-def of_bits(seen: Seen) -> tuple[Tensor, Tensor]:
-    found, wanted = seen.found, seen.wanted
+def of_bits(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     held = torch.stack([found & wanted, found, wanted]).sum(1, dtype=torch.float64)
     return held, torch.full((), len(wanted), dtype=torch.float64, device=wanted.device)
