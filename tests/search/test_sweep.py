@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from safetensors.torch import load_file
 
 from tests.search.conftest import LAUNCH, newest, results
@@ -104,29 +103,6 @@ def test_stop_saves_every_trial_and_resume_goes_on(folder: Path, launch: Launch)
     assert "sweep.trials: 4 -> 9" in refused.stderr
     (sweep / "job.yaml").write_text((sweep / "job.yaml").read_text().replace("seed: 3", "seed: 5"))
     assert "seed: 3 -> 5" in launch("resume", "last", code=2).stderr
-
-
-def test_cross_validation_is_scikit_learns(folder: Path, launch: Launch) -> None:
-    """Logistic regression as an mlp without hidden layers."""
-    from sklearn.datasets import load_iris
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    (folder / "folds.yaml").write_text(
-        "extends: base.yaml\ntrain:\n  model: {target: mlp, in_features: 4, hidden: [], out_features: 3}\n"
-        "  optimizer: {target: adam, lr: 0.05, weight_decay: 0}\n"
-        "  data: {train: {target: iris, split: all, normalize: true}, val: null, batch_size: 150}\n  epochs: 150\n"
-        "sweep: {metric: val/accuracy, goal: maximize, folds: 5}\n"
-    )
-    launch("folds.yaml", "--set", "train.evaluate_every=150 epochs", "--set", "checkpoint.every=150 epochs")
-    [row] = results(newest(folder))
-    inputs, classes = load_iris(return_X_y=True)
-    parts = StratifiedKFold(5, shuffle=True, random_state=0)
-    theirs = cross_val_score(make_pipeline(StandardScaler(), LogisticRegression(C=10)), inputs, classes, cv=parts)
-    assert float(row["value"]) == pytest.approx(theirs.mean(), abs=0.01)
-    assert float(row["spread"]) == pytest.approx(theirs.std(), abs=0.02)
 
 
 def test_folds_are_scikit_learns_and_fit_nothing_on_what_is_held_out() -> None:
