@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from launcher.diagnosis.curves import Curve, Point, curve, level, peak_rate, rounded, typical
-from launcher.diagnosis.rate import became_nan, gone_up
+from launcher.diagnosis.curves import Curve, Point, curve, level, long_enough, lowest, parts, peak_rate, rounded, typical
+from launcher.diagnosis.rate import BACK, became_nan, gone_up
 from launcher.diagnosis.verdict import Evidence, Records, Row, Verdict
 
 VANISHED = 1e-4
@@ -16,6 +16,10 @@ JUMP = 30.0
 """Times the usual norm."""
 HUGE = 100.0
 """A gradient's norm that no training has in its usual course."""
+STAYS = 0.5
+"""Of the norm that it began with: a norm that has come down by more is on its way to the usual."""
+LEARNED = 0.95
+"""Of the first loss; what ends above it has learned nothing."""
 REPLACED = 0.3
 """Of a weight's norm; a training that learns changes about a thousandth of it in a step."""
 STEP = 0.5
@@ -77,14 +81,37 @@ Told = tuple[str, tuple[Evidence, ...]] | None
 
 
 def norm_jumped(rows: Sequence[Row], *, gone: bool) -> Told:
-    norms = whole(rows)
-    if not norms or (any("grad_norm" in row for row in rows) and not gone):  # clipped, to good effect
+    """A norm that rose far above where it had been, or does not come down from where it began.
+
+    A deep network with batch norm begins with a high one that falls; and what the loss does not notice is no explosion.
+    """
+    norms, clipped = whole(rows), any("grad_norm" in row for row in rows)
+    if not norms or (clipped and not gone):
         return None
-    worst, first, usual = max(norms, key=lambda point: point.value), norms[0], level(norms)
-    if worst.value < HUGE or (worst.value < JUMP * min(usual, first.value) and usual < HUGE):
+    worst = max(norms, key=lambda point: point.value)
+    before = lowest([point for point in norms if point.step <= worst.step])
+    if worst.value < HUGE or not (gone or did_harm(curve(rows, "train/loss"), worst.step)):
         return None
-    words = f"the gradient's norm reached {worst.value:.3g} at step {worst.step}; it was {first.value:.3g} at step {first.step}"
-    return words, (worst.evidence, first.evidence)
+    if worst.value >= JUMP * before.value:
+        words = f"it was {before.value:.3g} at step {before.step}"
+    elif stays_high(norms):
+        before, words = norms[-1], f"it is {norms[-1].value:.3g} at step {norms[-1].step}"
+    else:
+        return None
+    return f"the gradient's norm reached {worst.value:.3g} at step {worst.step}; {words}", (worst.evidence, before.evidence)
+
+
+def stays_high(norms: Sequence[Point]) -> bool:
+    stretches = [level(part) for part in parts(norms, 4)]
+    return stretches[-1] >= max(HUGE, STAYS * stretches[0])
+
+
+def did_harm(train: Curve, at: int) -> bool:
+    """Whether the loss went up from that step on, or did not come down in the whole run."""
+    before, after = [point for point in train if point.step < at][-3:], [point for point in train if point.step >= at][:3]
+    if before and after and level(after) >= BACK * level(before):
+        return True
+    return long_enough(train) and level(parts(train, 4)[-1]) >= LEARNED * train[0].value
 
 
 def weights_replaced(rows: Sequence[Row]) -> Told:

@@ -137,6 +137,16 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a head that is done learning": (
         {"rows": [row | {"grad/a": 0.3, "grad/b": 0.1, "grad/c": 1e-7} for row in rows(FALLS)]}, []),
     "exploding": ({"rows": rows(course(2.3, 2.3, noise=0.01), grad_rnn=[*[1.0] * 8, 5e4, *[1.0] * 11])}, ["exploding gradients"]),
+    "a norm that falls from a high start": ({"rows": rows(FALLS, grad_a=course(300.0, 2.0, bend=6))}, []),
+    "the same, and nothing learned yet": ({"rows": rows(course(2.6, 2.5, noise=0.03), grad_a=course(300.0, 90.0))}, []),
+    "the same, in a few steps": ({"rows": rows(course(2.6, 2.6, rows=4), grad_a=course(300.0, 250.0, rows=4))}, []),
+    "norms as large as the targets": ({"rows": rows(course(9e6, 1e6, bend=4), grad_a=course(5e4, 4e4, noise=0.3))}, []),
+    "a norm that does not come down, and no learning": (
+        {"rows": rows(course(2.3, 2.3, noise=0.01), grad_a=course(5e4, 4e4))}, ["exploding gradients"]),
+    "a spike that the loss does not notice": ({"rows": rows(FALLS, grad_a=[*[1.0] * 8, 500.0, *[1.0] * 11])}, []),
+    "a spike that throws the loss up for a while": (
+        {"rows": rows([*FALLS[:9], 1.9, 1.7, 1.5, *FALLS[12:]], grad_a=[*[1.0] * 8, 500.0, *[1.0] * 11])},
+        ["exploding gradients"]),
     "exploding into NaN": (
         {"rows": rows([2.3, 2.4, 9.0], grad_rnn=[2.0, 900.0, 1e6]), "entries": [NAN]}, ["exploding gradients"]),
     "steps as long as the weights": (
