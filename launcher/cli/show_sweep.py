@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from launcher.cli.options import called
 from launcher.cli.sweep_screen import in_short
 from launcher.cli.terminal import labelled, print_json, shown_path
-from launcher.events import Summary, ledger
+from launcher.events import LIVE, Summary, ledger
 from launcher.plan import Plan
 from launcher.rundir import RunDir
 from launcher.spec import Job
@@ -79,7 +79,10 @@ def facts(run: RunDir, summary: Summary, job: Job) -> Iterator[Row]:
 
     assert job.sweep is not None
     known = tally(ledger(run), job.sweep)
-    yield "trials", f"{len(known.ended)} ended{f': {known.counted()}' if known.ended else ''}"
+    of = f" of {known.total}" if known.total else ""
+    yield "trials", f"{len(known.ended)}{of} ended{f': {known.counted()}' if known.ended else ''}"
+    if known.running and summary.state in LIVE:
+        yield "running", ", ".join(f"trial {number}" for number in sorted(known.running))
     if (best := known.best) is not None:
         spread = f" ± {best['spread']:.2g}" if best.get("spread") is not None else ""
         given = f": {in_short(best['parameters'])}" if best["parameters"] else ""
@@ -87,7 +90,10 @@ def facts(run: RunDir, summary: Summary, job: Job) -> Iterator[Row]:
     yield from files(run)
     yield "run", shown_path(run.path)
     name = shlex.quote(called(run.path))
-    if summary.state in ("stopped", "cancelled", "failed"):
+    failed = [number for number, entry in sorted(known.ended.items()) if entry["state"] == "failed"]
+    if summary.state == "failed" and failed:  # which no resume would run again
+        yield "next", f"launch status {shlex.quote(shown_path(run.path / 'trials' / str(failed[0])))}"
+    elif summary.state in ("stopped", "cancelled", "failed"):
         yield "next", f"launch resume {name}"
     if known.best is not None:
         yield "next", f"launch {shlex.quote(shown_path(run.path / 'best.yaml'))}"

@@ -32,13 +32,13 @@ def command(run: str, runs: str | None, as_json: bool) -> None:
         return
     if data["state"] == "failed" and (failure := read_json(found.failure)):
         print(root_cause(found, failure, data["reason"]))
-    shown = ("id", "name", "state", "reason", "step", "attempts", "backend", "job", "ettr", "began")
-    if data["state"] == "failed":
         data["reason"] = None  # told above
+    shown = ("id", "name", "state", "reason", "step", "attempts", "backend", "job", "ettr", "began")
     if data["ettr"] is not None:
         data["ettr"] = kept(data["ettr"], data["time_lost"])
     if data["began"] is not None:
         data["began"] = moment(datetime.fromisoformat(data["began"]))
+    data["attempts"] = data["attempts"] or None  # a sweep's trials have them
     rows = [(key, str(data[key])) for key in shown if data[key] is not None]
     total = ((read_json(found.plan) or {}).get("batch") or {}).get("steps")
     rows = [(key, f"{text} of {total}" if key == "step" and total else text) for key, text in rows]

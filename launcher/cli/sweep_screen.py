@@ -34,8 +34,6 @@ class SweepScreen:
         self.drawn = 0
         """Lines of the table that stand on the terminal."""
         self.drawn_at = 0.0
-        self.total: int | None = None
-        self.parallel = 1
 
     seen: tuple[int, ...] = ()
 
@@ -51,8 +49,6 @@ class SweepScreen:
     def happened(self, entry: dict[str, Any]) -> str | None:
         before = self.tally.best
         self.tally.hear(entry, self.sweep)
-        if entry["event"] == "searching":
-            self.total, self.parallel = entry.get("trials"), entry.get("parallel", 1)
         if entry["event"] == TRIAL:
             return self.ended(entry, better=self.tally.best is not before)
         if entry["event"] in (TRYING, "searching", "done", "failed", "stopped", "cancelled") or not entry.get("reason"):
@@ -71,7 +67,7 @@ class SweepScreen:
 
     def erase(self) -> None:
         if self.drawn:
-            say(f"\x1b[{self.drawn}A\x1b[J", self.stream)
+            say(f"\r\x1b[{self.drawn}A\x1b[J", self.stream)  # a Ctrl-C has been echoed, perhaps
             self.drawn = 0
 
     def draw(self) -> None:
@@ -82,12 +78,13 @@ class SweepScreen:
 
     def table(self) -> list[str]:
         known = self.tally
-        of = f" of {self.total}" if self.total else ""
-        left = known.left_s(self.total, self.parallel)
+        of = f" of {known.total}" if known.total else ""
+        seconds = known.left_s()
+        left = f", {duration(seconds)} left" if seconds else ""
         best = f"  best {self.sweep.metric} {known.best['value']:.5g} (trial {known.best['trial']})" if known.best else ""
-        head = f"{len(known.ended)}{of} trials{f': {known.counted()}' if known.ended else ''}, {len(known.running)} running{best}"
-        rows = [f"  trial {number}  {in_short(given)}{self.progress(number)}" for number, given in sorted(known.running.items())]
-        return [f"{head}{f'  left {duration(left)}' if left else ''}", *rows[:SHOWN]]
+        head = f"{len(known.ended)}{of} trials{f': {known.counted()}' if known.ended else ''}, {len(known.running)} running"
+        rows = [f"  trial {number}{self.progress(number)}  {in_short(given)}" for number, given in sorted(known.running.items())]
+        return [f"{head}{left}{best}", *rows[:SHOWN]]
 
     def progress(self, number: int) -> str:
         trial = self.run.path / "trials" / str(number)

@@ -237,7 +237,7 @@ class Search:
 
     def signalled(self, number: signal.Signals) -> None:
         if number != signal.SIGUSR1:  # a queue's hint, which asks for nothing yet
-            self.ending = self.ending or ("interrupt" if number == signal.SIGINT else "stop")
+            self.end("interrupt" if number == signal.SIGINT else "stop", "Ctrl-C" if number == signal.SIGINT else number.name)
         for active in self.active:
             active.supervision.signalled(number)
 
@@ -252,8 +252,14 @@ class Search:
                 record(active.run, PRUNED, reason=why)
                 active.supervision.end_saved(f"pruned: {why}", "stop")
 
+    def end(self, how: Literal["stop", "interrupt", "cancel"], asked: str) -> None:
+        if self.ending is None:
+            first = "" if how == "cancel" else " after they have saved"
+            record(self.run, "stopping", reason=f"{asked}: {len(self.active)} running trial(s) end{first}")
+        self.ending = how if how == "cancel" else self.ending or how
+
     def ask_all(self, what: str) -> None:
-        self.ending = "cancel" if what == "cancel" else self.ending or "stop"
+        self.end("cancel" if what == "cancel" else "stop", f"launch {what}")
         for active in self.active:
             if what == "cancel":
                 active.supervision.end_at_once("launch cancel", "cancel")
@@ -323,7 +329,8 @@ class Search:
             reason = f"{len(failed)} of {told} failed (max_failures: {self.sweep.max_failures}): {failed[0].reason}"
             self.outcome = Outcome(state="failed", exit_code=1, reason=reason)
         elif (winner := best(ends, self.sweep)) is None:
-            self.outcome = Outcome(state="failed", exit_code=1, reason=f"none of {told} came to a value")
+            why = next((f": {trial.reason}" for _, trial in sorted(ends.items()) if trial.reason), "")
+            self.outcome = Outcome(state="failed", exit_code=1, reason=f"none of {told} came to a value{why}")
         else:
             words = f"{told}, the best is trial {winner.number}: {self.sweep.metric} {winner.value:.6g}"
             self.outcome = Outcome(state="done", exit_code=0, reason=words)
@@ -333,7 +340,7 @@ class Search:
         write_results(self.run, self.sweep, self.known)
         if (winner := best(self.known, self.sweep)) is not None and winner.runs[0].job.exists():
             write_best(self.run, self.job, winner)  # again: it may have been killed before it was written
-        if self.job.log.plots and self.sweep.parameters:
+        if self.job.log.plots and self.sweep.parameters and self.ending not in ("interrupt", "cancel"):  # it takes seconds
             draw_all(self.run.path / NAME, self.run.id, self.sweep.metric, self.run.plots)
         record(self.run, self.outcome.state, reason=self.outcome.reason, exit_code=self.outcome.exit_code)
 

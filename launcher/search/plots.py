@@ -47,10 +47,11 @@ def draw(study: object, plot: str, metric: str, path: Path) -> None:
     import matplotlib.pyplot as plt
     from optuna.visualization import matplotlib as drawing
 
-    named = {} if plot == "param_importances" else {"target_name": metric}
-    axes = getattr(drawing, f"plot_{plot}")(study, **named)
+    axes = getattr(drawing, f"plot_{plot}")(study, target_name=metric)
     figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
     figure.set_size_inches(4 * axes.size if hasattr(axes, "size") else 8, 5)
+    for each in figure.axes if plot == "slice" else ():  # labels between powers of ten would lie on each other
+        each.tick_params(axis="x", which="both", labelsize=7, labelrotation=45)
     aside = aside_of(path)
     figure.savefig(aside, dpi=110, bbox_inches="tight", format="png")
     aside.replace(path)

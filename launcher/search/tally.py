@@ -25,6 +25,9 @@ class Tally:
     took_s: list[float] = field(default_factory=list)
     spent_s: float = 0.0
     """By all processes that conducted it."""
+    total: int | None = None
+    """How many trials it makes at most, where that is known."""
+    parallel: int = 1
     last: datetime | None = None
     """The newest event of the process that conducts it."""
 
@@ -37,11 +40,11 @@ class Tally:
         order = ("done", "pruned", "failed", "stopped")
         return ", ".join(f"{self.counts[state]} {state}" for state in order if self.counts[state])
 
-    def left_s(self, total: int | None, parallel: int) -> float | None:
+    def left_s(self) -> float | None:
         """What the trials that are left will take, if they take what the others took."""
-        if total is None or not self.took_s:
+        if self.total is None or not self.took_s:
             return None
-        return (total - len(self.ended)) * sum(self.took_s) / len(self.took_s) / max(1, parallel)
+        return (self.total - len(self.ended)) * sum(self.took_s) / len(self.took_s) / max(1, self.parallel)
 
     def hear(self, entry: dict[str, Any], sweep: Sweep) -> None:
         number, now = entry.get("trial"), datetime.fromisoformat(entry["time"])
@@ -57,6 +60,8 @@ class Tally:
             if (began := self.began.get(number)) is not None:
                 self.took_s.append((datetime.fromisoformat(entry["time"]) - began).total_seconds())
             self.compare(entry, sweep)
+        elif entry["event"] == "searching":
+            self.total, self.parallel = entry.get("trials"), entry.get("parallel", 1)
         elif entry["event"] == "supervising":
             self.running.clear()
             self.began.clear()

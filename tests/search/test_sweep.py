@@ -97,6 +97,8 @@ def test_stop_saves_every_trial_and_resume_goes_on(folder: Path, launch: Launch)
     launch("stop", "last")
     assert process.wait(60) == 75
     sweep = newest(folder)
+    [asked] = [event["reason"] for event in told(sweep) if event["event"] == "stopping"]
+    assert asked == "launch stop: 2 running trial(s) end after they have saved"
     assert {event["event"] for event in told(sweep / "trials/0")} >= {"checkpoint", "stopped"}
     assert "resume" in launch("status", "last").stdout
     refused = launch("resume", "last", "--set", "sweep.trials=9", code=2)
