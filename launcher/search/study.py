@@ -78,7 +78,7 @@ class Study:
     def report(self, number: int, step: int, value: float) -> bool:
         """Whether the trial is not worth going on with."""
         self.trials[number].report(value, step)
-        return step >= self.sweep.prune.warmup_steps and self.trials[number].should_prune()
+        return self.trials[number].should_prune()
 
     def tell(self, number: int, end: End, value: float | None) -> None:
         self.study.tell(self.trials[number], value if end == "done" else None, state=STATES[end])

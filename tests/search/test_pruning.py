@@ -20,7 +20,7 @@ Curve = dict[int, float]
 """Step -> value, as evaluated."""
 STEPS = 12
 """Of an epoch."""
-WARMUP, EPOCHS, SEED = 12, 4, 3
+WARMUP, EPOCHS, SEED = 24, 4, 3
 PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
     "median": lambda: optuna.pruners.MedianPruner(n_warmup_steps=WARMUP),
     "asha": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=WARMUP, reduction_factor=2),
@@ -80,7 +80,7 @@ def by_optuna_alone(method: str, curves: list[Curve]) -> list[int | None]:
         found.append(None)
         for step, value in sorted(curve.items()):
             trial.report(value, step)
-            if step >= WARMUP and trial.should_prune():
+            if trial.should_prune():
                 found[-1] = step
                 break
         ended = optuna.trial.TrialState.COMPLETE if found[-1] is None else optuna.trial.TrialState.PRUNED
