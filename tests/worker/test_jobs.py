@@ -31,7 +31,7 @@ EXPECTED: dict[str, tuple[str, float, float]] = {
     "augmentation": ("val/accuracy", 0.8, 1.0),
     "ctc": ("val/error_rate", 0.0, 0.05),
     "digits": ("val/accuracy", 0.95, 1.0),
-    "early-stopping": ("epoch", 2, 100),
+    "early-stopping": ("epoch", 6, 60),
     "imbalanced": ("val/f1", 0.8, 1.0),
     "mlp": ("val/loss", 0.50, 0.56),
     "resnet": ("val/accuracy", 0.98, 1.0),
