@@ -17,6 +17,7 @@ from launcher.spec.early_stopping import EarlyStopping
 from launcher.worker.chosen import choose
 from launcher.worker.patience import waited
 from launcher.worker.state import Waiting
+from tests.worker.test_plain import cut_back
 from tests.worker.test_resume import outcome, train_with_stops
 from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
@@ -85,6 +86,12 @@ def test_a_training_ends_early_with_all_that_an_end_has(tmp_path: Path) -> None:
     assert str(summary.reason).startswith("stopped early: val/loss was evaluated 3 times since its best")
 
     at = last["step"]
+    killed = cut_back(early, at - 1, tmp_path / "killed")
+    assert max(each.step for each in checkpoints.checkpoints(killed)) > at - 6  # with one evaluation to go
+    assert on_ranks(1, train_run, killed) == [0]
+    assert outcome(killed) == outcome(early)
+    assert choose(killed, load_job(killed.job), None) == f"step-{6 * (best + 1):08d}"
+
     assert on_ranks(2, train_with_stops, again, (3, 7, at - 7, at - 1)) == [[75, 75, 75, 75, 0]] * 2
     assert [row["step"] for row in rows(again)] == [row["step"] for row in rows(early)]
     before = outcome(again)
