@@ -29,7 +29,7 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any, may_take_s: float = RANK_MAY_TAKE_S) -> list[Any]:
     """function(*arguments) on every rank of a new world; what each returned, or an AssertionError with what it raised."""
     context = multiprocessing.get_context("forkserver")
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> 
         for process in processes:
             process.start()
         for process in processes:
-            process.join(RANK_MAY_TAKE_S)
+            process.join(may_take_s)
         stuck = [process for process in processes if process.is_alive()]
         for process in stuck:
             process.kill()
