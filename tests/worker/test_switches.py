@@ -18,7 +18,6 @@ from launcher.worker.first_batch import remedy
 from launcher.worker.memory_format import to_channels_last
 from launcher.worker.recompute import blocks, recompute_blocks
 from launcher.worker.replicas import Replicas, replicated, warning
-from tests.worker import worlds
 from tests.worker.test_failures import error_of
 from tests.worker.test_networks import last_weights, network
 from tests.worker.test_plain import train_all
@@ -166,6 +165,7 @@ def test_without_a_compiler_it_trains_all_the_same_and_says_why(tmp_path: Path) 
 
 
 MLP = {"target": "mlp", "in_features": 64, "hidden": [16], "out_features": 10}
+COMPILING_MAY_TAKE_S = 700
 
 
 @pytest.mark.parametrize("train", [
@@ -177,7 +177,7 @@ MLP = {"target": "mlp", "in_features": 64, "hidden": [16], "out_features": 10}
 def test_compiled_it_trains_alike(tmp_path: Path, train: dict[str, Any], world_size: int) -> None:
     exact = train | {"precision": "fp64", "max_steps": 3}
     plain, run = (run_of(tmp_path / str(way), a_job(**exact, compile=way)) for way in (False, True))
-    outcome = on_ranks(world_size, compiled, tmp_path / "kernels", train_all, [plain, run])
+    outcome = on_ranks(world_size, compiled, tmp_path / "kernels", train_all, [plain, run], may_take_s=COMPILING_MAY_TAKE_S)
     assert [codes for codes, _ in outcome] == [[0, 0]] * world_size
     assert all("without being compiled" not in printed for _, printed in outcome)
     if not train["model"].get("dropout"):  # compiled, it draws other masks
@@ -188,13 +188,12 @@ def test_compiled_it_trains_alike(tmp_path: Path, train: dict[str, Any], world_s
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_compiled_and_stopped_again_and_again_it_ends_the_same(
-    tmp_path: Path, world_size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worlds, "RANK_MAY_TAKE_S", 700)
+def test_compiled_and_stopped_again_and_again_it_ends_the_same(tmp_path: Path, world_size: int) -> None:
     undisturbed, disturbed = (run_of(tmp_path / name, described(compile=True)) for name in ("undisturbed", "disturbed"))
-    on_ranks(world_size, compiled, tmp_path / "kernels", train_run, undisturbed)
-    codes = on_ranks(world_size, compiled, tmp_path / "others", train_with_stops, disturbed, STOPS)
+    on_ranks(world_size, compiled, tmp_path / "kernels", train_run, undisturbed, may_take_s=COMPILING_MAY_TAKE_S)
+    codes = on_ranks(
+        world_size, compiled, tmp_path / "others", train_with_stops, disturbed, STOPS, may_take_s=COMPILING_MAY_TAKE_S
+    )
     assert [each for each, _ in codes] == [[75, 75, 75, 0]] * world_size
     assert outcome(disturbed) == outcome(undisturbed)
 
