@@ -103,7 +103,7 @@ class CrossEntropy(nn.Module):
             return None
         return (
             f"targets from {int(counted.min())} to {int(counted.max())} are outside the {classes} classes of the model's output "
-            f"(0 to {classes - 1}). Write a larger num_classes in train.model, or renumber the targets"
+            f"(0 to {classes - 1}). Give train.model more outputs (num_classes, out_features), or renumber the targets"
         )
 
     def unfit_weights(self, output: Tensor) -> str | None:
