@@ -8,6 +8,7 @@ from launcher.errors import UsageError
 from launcher.load import parse_job
 from launcher.load.nearest import paths
 from launcher.spec.catalogue import CATALOGUE
+from launcher.spec.catalogue.activations import ACTIVATIONS
 from launcher.spec.docs import explain
 
 FIELDS = [".".join(path) for path in paths()]
@@ -80,6 +81,14 @@ def test_what_is_accepted_and_what_comes_by_default(path: str, accepts: str, def
 
 def test_an_argument_tells_who_takes_it() -> None:
     assert explain("train.optimizer.nesterov").doc == "Argument of sgd (default false)."
+
+
+@pytest.mark.parametrize("path", ["train.model.activation", "train.model.mlp.activation"])
+def test_each_activation_is_told_with_when_to_pick_it(path: str) -> None:
+    lines = render(explain(path)).splitlines()
+    for name, each in ACTIVATIONS.items():
+        assert f"  {name}: {each.when}." in lines
+    assert len({each.when for each in ACTIVATIONS.values()}) == len(ACTIVATIONS)
 
 
 @pytest.mark.parametrize(("path", "message"), [
