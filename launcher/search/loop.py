@@ -175,7 +175,7 @@ class Search:
         if (told := self.before.get(number)) is not None:
             trial.state, trial.value, trial.spread = told["state"], told.get("value"), told.get("spread")
             trial.reason, trial.left = told.get("reason"), []
-            self.rungs.replay(number, runs[0])
+            self.rungs.rest(number, runs[0])
             self.sequence.ended(number, trial.end, trial.value)
         else:
             record(self.run, TRYING, trial=number, parameters=trial.parameters)
@@ -274,6 +274,8 @@ class Search:
         copied(self.run.provenance, active.run.provenance)
         if self.ending is None and self.given_back(active, outcome):
             return
+        if outcome.state == "done" or pruned(active.run) is not None:
+            self.rungs.rest(active.trial.number, active.run)
         if (why := pruned(active.run)) is not None:
             if outcome.state != "done":  # it may have been at its last step
                 record(active.run, "stopped", reason=f"pruned: {why}", exit_code=outcome.exit_code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from launcher.rundir import RunDir
 from launcher.search.study import Study
 from launcher.search.trials import evaluations
@@ -19,17 +21,20 @@ class Rungs:
         """Why the trial is to end now."""
         if self.sweep.prune.method == "none" or trial in self.given_up:
             return None
-        for step, value in evaluations(run, self.sweep.metric):
-            if step <= self.reported.get(trial, -1):
-                continue
-            self.reported[trial] = step
-            if self.study.report(trial, step, value):
+        for step, value, bad in self.unreported(trial, run):
+            if bad:
                 self.given_up.add(trial)
                 return f"{self.sweep.metric} {value:.6g} at step {step} is not among the best ({self.sweep.prune.method})"
         return None
 
-    def replay(self, trial: int, run: RunDir) -> None:
-        """What a trial that ended before had reported: others are compared with it, and tpe learns from pruned ones by it."""
+    def rest(self, trial: int, run: RunDir) -> None:
+        """Of a trial that has ended, now or before: others are compared with all of it, and tpe learns from pruned ones by it."""
         if self.sweep.prune.method != "none":
-            for step, value in evaluations(run, self.sweep.metric):
-                self.study.report(trial, step, value)
+            list(self.unreported(trial, run))
+
+    def unreported(self, trial: int, run: RunDir) -> Iterator[tuple[int, float, bool]]:
+        """Step, value, and whether it is not worth going on with."""
+        for step, value in evaluations(run, self.sweep.metric):
+            if step > self.reported.get(trial, -1):
+                self.reported[trial] = step
+                yield step, value, self.study.report(trial, step, value)

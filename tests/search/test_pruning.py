@@ -68,7 +68,7 @@ def judged(trial: Path) -> tuple[int, float] | None:
     told = [json.loads(line) for line in (trial / "events.jsonl").read_text().splitlines()]
     reason = next((entry["reason"] for entry in told if entry["event"] == "pruned"), None)
     found = re.match(r"val/loss (\S+) at step (\d+) is not among the best", reason or "")
-    return (int(found[2]), float(found[1])) if found else None
+    return (int(found[2]), float(found[1])) if found and int(found[2]) < EPOCHS * STEPS else None
 
 
 def by_optuna_alone(method: str, curves: list[Curve]) -> list[int | None]:
@@ -81,8 +81,9 @@ def by_optuna_alone(method: str, curves: list[Curve]) -> list[int | None]:
         for step, value in sorted(curve.items()):
             trial.report(value, step)
             if trial.should_prune():
-                found[-1] = step
-                break
+                found[-1] = found[-1] or step
+        if found[-1] == EPOCHS * STEPS:  # too late
+            found[-1] = None
         ended = optuna.trial.TrialState.COMPLETE if found[-1] is None else optuna.trial.TrialState.PRUNED
         study.tell(trial, curve[max(curve)] if found[-1] is None else None, state=ended)
     return found
