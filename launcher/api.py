@@ -118,12 +118,12 @@ def submit(
     job = settled(job, runs_folder())
     plan = plan_for(job)
     queue = backends.QUEUES[plan.backend] if plan.provisional else None
-    if queue is not None:
-        queue.examine(job, plan)
-    elif job.sweep is not None:
+    if job.sweep is not None:
         from launcher.search.slots import refuse_too_many
 
         refuse_too_many(spec, as_set(overrides), job)
+    if queue is not None:
+        queue.examine(job, plan)
     directory = prepare(job, plan, runs_folder())
     if queue is not None:
         with locked(directory):
@@ -192,7 +192,8 @@ def taken_back(directory: RunDir, what: str, summary: Summary) -> bool:
     """Whether its job had not begun, and is gone from the queue now. Raises BackendError."""
     queue = backends.QUEUES[summary.backend or ""]
     assert summary.job is not None
-    queue.take_back(summary.job)
+    for number in filter(None, (summary.job, summary.successor)):
+        queue.take_back(number)
     job = Look([directory]).at(summary.backend or "").get(summary.job)
     if job is not None and (job.runs or job.waits):
         return False

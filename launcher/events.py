@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,6 +29,7 @@ AFTER: dict[str, State] = {
     "searching": "running",
     "running": "running",
     "failure": "restarting",
+    "given_back": "stopped",
     "stopping": "stopping",
     "stopped": "stopped",
     "cancelled": "cancelled",
@@ -76,8 +78,32 @@ def ledger(run: RunDir) -> Iterator[dict[str, Any]]:
 @lru_cache(maxsize=1)
 def entries_of(path: Path, *_version: int) -> Sequence[dict[str, Any]]:
     """Read once while it does not grow: the folds of a status take turns over it."""
-    entries = (entry for entry in json_lines(path) if isinstance(entry, dict))
-    return [each for each in entries if isinstance(each.get("event"), str) and isinstance(each.get("time"), str)]
+    return [entry for entry in json_lines(path) if is_entry(entry)]
+
+
+def is_entry(line: Any) -> bool:
+    return isinstance(line, dict) and isinstance(line.get("event"), str) and isinstance(line.get("time"), str)
+
+
+class LedgerTail:
+    """The ledger as it grows, whoever writes it: opened anew at each look, which is when a network file system looks again."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.offset = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """What was recorded since the last time."""
+        with suppress(OSError), self.run.events.open("rb") as file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self.offset += len(line)
+                with suppress(ValueError):
+                    entry = json.loads(line)
+                    if is_entry(entry):
+                        yield entry
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,6 @@ from launcher.spec import Job
 def plan_for(job: Job) -> Plan:
     """The plan on what there is. Raises BackendError; UsageError where the script is not there, or the code too large to copy."""
     plan = make_plan(job, backends.of(job).cluster(job))
-    if job.sweep is not None and plan.backend in backends.QUEUES:
-        raise UsageError(
-            "sweep: in a queue a sweep is not run yet. --backend local runs its trials on this machine (inside an allocation: on "
-            "the node where launch is called), --backend hosts over ssh"
-        )
     refuse_missing_script(job)
     if copies(plan):
         snapshot.survey(job)
@@ -49,14 +44,19 @@ def refuse_missing_script(job: Job) -> None:
     raise UsageError(f"run.script: there is no file {script}.{hint}")
 
 
-def write(run: RunDir, job: Job, plan: Plan) -> None:
-    """job.yaml and plan.json; an earlier job.yaml that says something else is kept as job-N.yaml."""
+def write(run: RunDir, job: Job, plan: Plan, *, code: Path | None = None) -> None:
+    """job.yaml and plan.json; an earlier job.yaml that says something else is kept as job-N.yaml.
+
+    `code`: a copy of the code that is taken already, and shared with others.
+    """
     text = dump_job(settle(job, plan))
     try:
         if run.job.exists() and run.job.read_text() != text:
             number = 1 + sum(1 for _ in run.path.glob("job-*.yaml"))
             write_atomic(run.path / f"job-{number}.yaml", run.job.read_bytes())  # a copy: there is a job.yaml at any instant
-        if copies(plan):
+        if copies(plan) and code is not None:
+            snapshot.share(run, code)
+        elif copies(plan):
             snapshot.take(run, job)
         write_atomic(run.job, text)
         write_json(run.plan, plan.to_json())

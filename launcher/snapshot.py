@@ -125,6 +125,24 @@ def take(run: RunDir, job: Job) -> None:
         ) from None
 
 
+def share(run: RunDir, code: Path) -> None:
+    """Of one copy, by many runs: each has its own names for the same files, and can be copied or moved by itself."""
+    if run.code.exists():
+        return
+    aside = run.path / ".code.new"
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(code, aside, symlinks=True, copy_function=linked)
+    aside.replace(run.code)
+
+
+def linked(source: str, target: str) -> None:
+    """Some file systems know no second name of a file."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def copy(found: Survey, target: Path) -> None:
     for name in found.files:
         source, copied = found.folder / name, target / name

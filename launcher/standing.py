@@ -107,7 +107,7 @@ def ended(number: str | None, job: Waiting | None) -> str:
     if job is None:
         return f"job {number} is no longer in the queue, and left no word"
     reason = f" ({job.reason})" if job.reason else ""
-    return f"job {number} ended as {job.state}{reason} without a word: see logs/slurm-{number}.out"
+    return f"job {number} ended as {job.state}{reason} without a word: see logs/slurm-{number}*.out"
 
 
 def refuse_busy(run: RunDir, *, holding: bool = False) -> None:

@@ -74,6 +74,12 @@ class Queue(Protocol):
     def own_job(self) -> str | None:
         """The number of the job that this process runs in, if any."""
 
+    def own_array(self) -> str | None:
+        """The number of the array that this process is a task of, if any."""
+
+    def tasks_waiting(self, number: str) -> int:
+        """Tasks of an array that have not begun. Raises BackendError."""
+
     def is_batch_script(self) -> bool:
         """Whether the job ends with this process."""
 
@@ -127,12 +133,19 @@ def name_of(job: Job) -> str:
     return present("hosts" if wants.backend == "auto" and wants.hosts else wants.backend)
 
 
+def array_of(plan: Plan) -> str | None:
+    """The number of the array that the plan was submitted as, where this process is one of its tasks."""
+    queue = QUEUES.get(plan.backend)
+    return queue.own_array() if queue is not None and plan.at_a_time is not None else None
+
+
 def on_all_nodes(job: Job) -> Job:
-    """In an allocation of the user's own, where the command line names no number, the job takes all of it."""
+    """In an allocation of the user's own, where the command line names no number, a training takes all of it; a sweep's
+    trials share it."""
     queue = QUEUES.get(name_of(job))
     if queue is None or (count := queue.allocated()) is None:
         return job
     wants = job.resources
-    if not isinstance(wants.nodes, int) or count <= wants.spares:
+    if job.sweep is not None or not isinstance(wants.nodes, int) or count <= wants.spares:
         return job
     return job.model_copy(update={"resources": wants.model_copy(update={"nodes": count - wants.spares})})

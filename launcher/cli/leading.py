@@ -37,9 +37,9 @@ def screen_of(run: RunDir, job: Job, ranks: Sequence[int], out: TextIO) -> Shown
 
 
 def lead(run: RunDir, job: Job, screen: Callable[[], None]) -> Outcome:
-    """Of a run that the caller holds. Raises UsageError, BackendError."""
+    """Of a run that the caller holds, or shares with other tasks of an array. Raises UsageError, BackendError."""
     if job.sweep is not None:
-        from launcher.search.loop import conduct
+        from launcher.search.conduct import conduct
 
         return conduct(run, screen=screen, holding=True)
     from launcher.supervisor import supervise

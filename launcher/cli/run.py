@@ -95,7 +95,7 @@ def planned(
     if nodes is None:
         job = backends.on_all_nodes(job)
     plan = plan_for(job)
-    if job.sweep is not None and not plan.provisional:
+    if job.sweep is not None:
         from launcher.search.slots import refuse_too_many
 
         refuse_too_many(spec, overrides, job)

@@ -41,8 +41,19 @@ def make_plan(job: Job, cluster: Cluster) -> Plan:
         carrier=cluster.carrier,
         provisional=cluster.provisional,
         hang_timeout_s=job.retry.hang_timeout.seconds,
+        at_a_time=at_a_time(job, cluster),
         bind=job.resources.bind == "auto" and cluster.backend != "local",
     )
+
+
+def at_a_time(job: Job, cluster: Cluster) -> int | None:
+    """Trainings of a sweep that each wait for nodes of their own."""
+    if job.sweep is None or cluster.at_a_time is None:
+        return None
+    if job.sweep.parallel != "auto":
+        return job.sweep.parallel
+    there = max(1, cluster.at_a_time)
+    return min(there, (job.sweep.trials or there) * (job.sweep.folds or 1))
 
 
 def interface(job: Job) -> dict[str, str]:

@@ -49,6 +49,8 @@ class Cluster:
     """What was asked of a queue, not what it gave: the supervisor makes the plan anew once it is there."""
     carrier: tuple[str, ...] = ()
     """What stands before an agent's command where one process starts many: srun and its options."""
+    at_a_time: int | None = None
+    """Of a sweep in a queue: how many trainings its nodes have room for at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,8 @@ class Plan:
     carrier: tuple[str, ...] = ()
     provisional: bool = False
     hang_timeout_s: float = 600.0
+    at_a_time: int | None = None
+    """Of a sweep in a queue: how many tasks of its array run at a time, each on nodes of its own."""
     bind: bool = False
     """Whether the agents are to find cores for each rank, where the nodes do not say them."""
 

@@ -4,5 +4,9 @@ space      fields of the job -> Optuna's distributions, and back
 sequence   which parameters the k-th trial has: a function of the spec, the seed and the values before it
 trials     a sweep's directory: its trials, their values, results.csv and best.yaml
 slots      shares of the machines, and of the pool of agents, for one trial at a time each
+board      all trials as one process knows them: drawn, waiting, ended
+company    one process that has a sweep for itself
+tasks      one of several, each a task of an array
 loop       who runs where and when, until none is left
+conduct    a sweep from the beginning of a process to its end
 """

@@ -29,7 +29,7 @@ class Journal:
         self.drawn: list[dict[str, Any]] = [dict(trial.params) for trial in there]
         """By number of the trial."""
         self.ends = {trial.number: (ENDS[trial.state], trial.value) for trial in there if trial.state in ENDS}
-        """What came of trials before this process."""
+        """What came of trials, as far as the file is known to say it."""
 
     def keep(self, drawn: Mapping[str, Any]) -> None:
         running = optuna.trial.create_trial(
@@ -38,8 +38,16 @@ class Journal:
         self.study.add_trial(running)
         self.drawn.append(dict(drawn))
 
+    def refresh(self) -> None:
+        """What other processes have kept stands in the file alone."""
+        there = self.study.get_trials(deepcopy=False)
+        self.drawn += [dict(trial.params) for trial in there[len(self.drawn) :]]
+        self.ends |= {trial.number: (ENDS[trial.state], trial.value) for trial in there if trial.state in ENDS}
+
     def tell(self, number: int, end: End, value: float | None) -> None:
-        self.study.tell(number, value if end == "done" else None, state=STATES[end], skip_if_finished=True)
+        if number not in self.ends:
+            self.study.tell(number, value if end == "done" else None, state=STATES[end], skip_if_finished=True)
+            self.ends[number] = end, value
 
 
 def storage_in(folder: Path) -> JournalStorage:

@@ -1,92 +1,39 @@
-"""Who runs where and when: one loop over the agents of all trials, until none is left."""
+"""Who runs where and when: one loop over the agents of this process's trials, until none is left for it."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from launcher import backends, provenance
-from launcher.errors import BackendError, LaunchError
-from launcher.events import ledger, record, summarize
+from launcher.errors import LaunchError
+from launcher.events import record
 from launcher.load import load_job
-from launcher.plan import Plan, read_plan
+from launcher.plan import Plan
 from launcher.prepare import write
 from launcher.rundir import RunDir, locked, owner
-from launcher.search.journal import NAME
-from launcher.search.plots import draw_all
-from launcher.search.rungs import Rungs
-from launcher.search.sequence import Sequence
+from launcher.search.board import Board, ended_already
+from launcher.search.company import Alone, Departure, Fate
 from launcher.search.slots import Slot, clusters, parallel
-from launcher.search.space import values, whole_ranges
-from launcher.search.tally import TRIAL, TRYING, tally
-from launcher.search.trials import (
-    PRUNED,
-    Trial,
-    best,
-    concluded,
-    copied,
-    folders,
-    pruned,
-    trial_job,
-    write_best,
-    write_results,
-)
+from launcher.search.tasks import Tasks
+from launcher.search.trials import PRUNED, Trial, best, copied, pruned, trial_job
 from launcher.spec import Job
+from launcher.supervisor import arrival
+from launcher.supervisor.ending import Ending
 from launcher.supervisor.loop import Outcome, Supervision
 from launcher.supervisor.pool import News, Pool
 from launcher.supervisor.signals import Signals
 
 TICK_S = 0.05
 LOOKS_S = 0.5
-
-
-def conduct(run: RunDir, *, screen: Callable[[], None] | None = None, holding: bool = False) -> Outcome:
-    """Runs a sweep to its end: what `supervise` is for a training.
-
-    Raises UsageError where somebody else has it, BackendError where the environment is wrong.
-    """
-    try:
-        with nullcontext() if holding else locked(run), Signals() as signals:
-            return conducted(run, signals, screen)
-    except OSError as error:
-        raise BackendError(
-            f"cannot write into {run.path}: {error.strerror or error}. The trials were ended; make room there, "
-            f"then continue with 'launch resume {run.id}'"
-        ) from None
-
-
-def conducted(run: RunDir, signals: Signals, screen: Callable[[], None] | None) -> Outcome:
-    job, plan = load_job(run.job), read_plan(run)
-    copied(run.job, run.begun)
-    for what in ("stop", "cancel"):
-        run.request(what).unlink(missing_ok=True)
-    record(run, "supervising", backend=plan.backend, pid=os.getpid(), host=socket.gethostname(), job=None)
-    origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
-    if not run.provenance.exists():
-        origins.start()
-    backend, wake = backends.choose(plan.backend), signals.wake
-    with Pool(backend, log=run.agents_log, lost_after_s=plan.lost_after_s, wake=wake) as pool, ExitStack() as kept:
-        search = Search(run, job, pool)
-        kept.callback(search.close)
-        record(run, "searching", trials=search.sequence.total, parallel=search.parallel)
-        while search.outcome is None:
-            search.turn(pool.poll(TICK_S), signals)
-            if screen is not None:
-                try:
-                    screen()
-                except OSError:  # the terminal or the reader of the pipe is gone: the sweep is not
-                    screen = None
-    if origins.ident is not None:
-        origins.join()
-    search.finish()
-    return search.outcome
+COMPARES_S = 3.0
+"""Between two looks at trials that other processes run."""
+Halt = Literal["stop", "interrupt", "cancel", "leave"]
+"""How the sweep is to end before it is done. `leave`: this process alone, by a queue that takes its nodes."""
 
 
 @dataclass
@@ -106,109 +53,96 @@ class Active:
 
 
 class Search:
-    def __init__(self, run: RunDir, job: Job, pool: Pool) -> None:
+    def __init__(self, run: RunDir, job: Job, pool: Pool, company: Alone | Tasks, *, at_a_time: int | None = None) -> None:
+        """`at_a_time`: trials of all processes together; None: this one has them all, as many as it has room for."""
         assert job.sweep is not None
-        self.run, self.job, self.sweep, self.pool = run, job, job.sweep, pool
-        self.parallel = parallel(job)
-        whole = whole_ranges(job)
-        entries = list(ledger(run))
-        told = tally(entries, job.sweep)
-        self.sequence = Sequence(
-            job.sweep, job.seed, run.path, parallel=begun_with(entries, self.parallel), name=run.id, whole=whole
-        )
-        each = job.resources.fewest
-        self.slots = [Slot(pool, number * each, cluster) for number, cluster in enumerate(clusters(job, self.parallel))]
-        self.trials: dict[int, Trial] = {}
-        self.waiting: list[tuple[Trial, int]] = []
-        """Runs of trials that have been drawn."""
+        self.run, self.job, self.sweep, self.pool, self.company = run, job, job.sweep, pool, company
+        self.parallel = at_a_time or parallel(job)
+        here = self.parallel if at_a_time is None else 1
+        self.slots = [Slot(pool, at * job.resources.fewest, cluster) for at, cluster in enumerate(clusters(job, here))]
+        self.board = Board(run, job, self.parallel, shared=company.shared)
         self.active: list[Active] = []
-        self.rungs = Rungs(self.sequence.study, self.sweep)
-        self.before = told.ended
-        """What came of trials before this process."""
-        self.tried = {entry["trial"] for entry in entries if entry["event"] == TRYING}
-        """Trials that were begun, by whichever process: they are ended, whatever keeps others from being begun."""
-        folds = job.sweep.folds
-        self.past = {number: ended_before(number, entry, folders(run, number, folds)) for number, entry in told.ended.items()}
-        self.began = time.monotonic() - told.spent_s
-        self.looked = 0.0
-        self.ending: Literal["stop", "interrupt", "cancel"] | None = None
+        self.looked = self.compared = 0.0
+        self.ending: Halt | None = None
+        self.idle = False
+        """Whether nothing is left for this process but what it has under way."""
         self.outcome: Outcome | None = None
+        self.departure: Departure = "over"
 
     # What is to be run
 
     def fill(self) -> None:
-        """Gives every free slot the next run, drawing trials as they are needed."""
+        """Gives every free slot the next run."""
+        self.idle = not self.slots
         busy = [active.slot for active in self.active]
         for slot in [each for each in self.slots if each not in busy and each.free]:
-            while not self.waiting and self.another():
-                if not self.draw():
-                    break
-            mine = next((each for each in self.waiting if owner(each[0].runs[each[1]]) is None), None)
-            if mine is None:  # nothing is left, or somebody goes on with that trial by itself: what comes of it is taken
+            if self.ending is not None or not self.company.look_due():
                 return
-            self.waiting.remove(mine)
-            self.begin(*mine, slot)
+            self.board.catch_up()  # much may have happened, which takes its time: others go on meanwhile
+            with self.company.turn():
+                self.board.catch_up()
+                taken = self.next_run()
+                if taken is None:
+                    self.idle = self.nothing_comes()
+                    return
+                self.board.waiting.remove(taken)
+                self.begin(*taken, slot)
+
+    def next_run(self) -> tuple[Trial, int] | None:
+        """One that nobody has, drawing trials as they are needed; else one whose process died with it."""
+        while (free := self.first("free")) is None:
+            if (self.board.waiting and not self.company.shared) or not (self.another() and self.board.draw()):
+                return self.first("left behind")
+        return free
+
+    def first(self, fate: Fate) -> tuple[Trial, int] | None:
+        return next((each for each in self.board.waiting if self.fate(*each) == fate), None)
+
+    def fate(self, trial: Trial, index: int) -> Fate:
+        return self.company.fate(trial.runs[index], self.board.held.get((trial.number, index)))
 
     def another(self) -> bool:
-        late = self.sweep.max_time is not None and time.monotonic() - self.began > self.sweep.max_time.seconds
-        further = self.sequence.asked in self.tried or not (late or self.too_many_failed())
-        return self.ending is None and further and self.sequence.ready()
+        return self.ending is None and not self.board.exhausted and self.board.sequence.ready()
 
-    @property
-    def known(self) -> dict[int, Trial]:
-        """Trials that ended before are known before they are drawn again."""
-        return {**self.past, **self.trials}
-
-    def too_many_failed(self) -> bool:
-        return sum(trial.state == "failed" for trial in self.known.values()) > self.sweep.max_failures
-
-    def draw(self) -> bool:
-        """The next trial; one that ended before is taken as it was."""
-        number = self.sequence.asked
-        drawn = self.sequence.next()
-        if drawn is None:
-            self.sequence.total = number
-            return False
-        runs = folders(self.run, number, self.sweep.folds)
-        trial = Trial(number, drawn, values(self.sweep, drawn), runs, left=list(range(len(runs))))
-        self.trials[number] = trial
-        if (told := self.before.get(number)) is not None:
-            trial.state, trial.value, trial.spread = told["state"], told.get("value"), told.get("spread")
-            trial.reason, trial.left = told.get("reason"), []
-            self.rungs.rest(number, runs[0])
-            self.sequence.ended(number, trial.end, trial.value)
-        else:
-            record(self.run, TRYING, trial=number, parameters=trial.parameters)
-            self.waiting += [(trial, index) for index in trial.left]
-        return True
+    def nothing_comes(self) -> bool:
+        """Alone, a trial that somebody goes on with by itself is waited for: what comes of it is taken."""
+        waits = self.board.waiting if not self.company.shared else self.first("unknown")
+        return self.board.exhausted and not waits
 
     def begin(self, trial: Trial, index: int, slot: Slot) -> None:
-        run = trial.runs[index]
-        if (ended := ended_already(run)) is not None:
-            self.one_ended(trial, index, *ended)
+        run, died = trial.runs[index], self.board.held.get((trial.number, index))
+        if (end := ended_already(run)) is not None:
+            self.board.run_ended(trial, index, *end)
             return
         fold = index if self.sweep.folds else None
         try:
             own = trial_job(self.job, trial.parameters, group=self.run.id, fold=fold)
             plan = slot.plan(own)
         except LaunchError as error:  # values that do not go together
-            self.one_ended(trial, index, "failed", str(error).splitlines()[0])
+            self.board.run_ended(trial, index, "failed", str(error).splitlines()[0])
             return
+        if died is not None:
+            taken_over(run, died.job or "")
+        self.board.take(trial, index, self.company.own)
         run.path.mkdir(parents=True, exist_ok=True)
-        write(run, own, plan)
+        write(run, own, plan, code=self.run.code)
         if not run.events.exists():
             record(run, "prepared", backend=plan.backend)
-        self.follow(trial, index, slot, plan)
+        record(run, "supervising", backend=plan.backend, pid=os.getpid(), host=socket.gethostname(), job=self.company.own)
+        if self.company.shared and (stuck := arrival.stuck(run, own.retry.max_restarts)) is not None:
+            record(run, "failed", reason=stuck, exit_code=1)
+            self.board.run_ended(trial, index, "failed", stuck)
+            return
+        self.follow(trial, index, slot, plan, follows=died is not None)
 
-    def follow(self, trial: Trial, index: int, slot: Slot, plan: Plan) -> None:
+    def follow(self, trial: Trial, index: int, slot: Slot, plan: Plan, *, follows: bool) -> None:
         run = trial.runs[index]
         lock = ExitStack()
         lock.enter_context(locked(run))
         for what in ("stop", "cancel"):  # asked of the process before
             run.request(what).unlink(missing_ok=True)
         copied(self.run.provenance, run.provenance)
-        record(run, "supervising", backend=plan.backend, pid=os.getpid(), host=socket.gethostname(), job=None)
-        supervision = Supervision(run, load_job(run.job), plan.filled(run), cast(Pool, slot))
+        supervision = Supervision(run, load_job(run.job), plan.filled(run), cast(Pool, slot), follows=follows, alone=False)
         lock.callback(supervision.succession.close)
         self.active.append(Active(trial, index, slot, supervision, lock))
 
@@ -217,17 +151,19 @@ class Search:
     def turn(self, news: Any, signals: Signals) -> None:
         for each in news:
             self.hear(each)
-        while signals.received:
-            self.signalled(signals.received.pop(0))
+        # Before the signals: one that was overtaken while it stood still says nothing more.
         if time.monotonic() - self.looked > LOOKS_S:
             self.looked = time.monotonic()
             self.look()
+        while signals.received:
+            self.signalled(signals.received.pop(0))
+        self.company.tick()
         for active in list(self.active):
             active.supervision.tick()
             if active.supervision.outcome is not None:
                 self.leave(active, active.supervision.outcome)
         self.fill()
-        if not self.active and not (self.another() or (self.waiting and self.ending is None)):
+        if not self.active and (self.idle or self.ending is not None):
             self.conclude()
 
     def hear(self, news: News) -> None:
@@ -237,96 +173,110 @@ class Search:
 
     def signalled(self, number: signal.Signals) -> None:
         if number != signal.SIGUSR1:  # a queue's hint, which asks for nothing yet
-            self.end("interrupt" if number == signal.SIGINT else "stop", "Ctrl-C" if number == signal.SIGINT else number.name)
+            how: Halt = "leave" if self.company.shared else "interrupt" if number == signal.SIGINT else "stop"
+            self.end(how, "Ctrl-C" if number == signal.SIGINT else number.name)
         for active in self.active:
-            active.supervision.signalled(number)
+            if self.company.shared and number == signal.SIGTERM:
+                active.supervision.ending.terminated("SIGTERM received")
+            else:
+                active.supervision.signalled(number)
 
     def look(self) -> None:
-        for what in ("cancel", "stop"):
-            if self.run.request(what).exists():
-                self.run.request(what).unlink(missing_ok=True)
+        asked: tuple[Halt, Halt] = ("cancel", "stop")
+        for what in asked:
+            if self.ending not in ("cancel", what) and self.company.requested(what):
                 self.ask_all(what)
         for active in self.active:
             active.supervision.look_at_requests()
-            if (why := self.rungs.look(active.trial.number, active.run)) is not None:
+            if (why := self.board.rungs.look(active.trial.number, active.run)) is not None:
                 record(active.run, PRUNED, reason=why)
                 active.supervision.end_saved(f"pruned: {why}", "stop")
+        if self.active and time.monotonic() - self.compared > COMPARES_S:
+            self.compared = time.monotonic()
+            self.board.look()
 
-    def end(self, how: Literal["stop", "interrupt", "cancel"], asked: str) -> None:
-        if self.ending is None:
-            first = "" if how == "cancel" else " after they have saved"
-            record(self.run, "stopping", reason=f"{asked}: {len(self.active)} running trial(s) end{first}")
-        self.ending = how if how == "cancel" else self.ending or how
-
-    def ask_all(self, what: str) -> None:
-        self.end("cancel" if what == "cancel" else "stop", f"launch {what}")
+    def ask_all(self, what: Halt) -> None:
+        self.end(what, f"launch {what}")
         for active in self.active:
             if what == "cancel":
                 active.supervision.end_at_once("launch cancel", "cancel")
             else:
                 active.supervision.end_saved("launch stop", "stop")
 
+    def end(self, how: Halt, asked: str) -> None:
+        """What ends the whole sweep goes before what takes away this process alone."""
+        if self.ending in (None, "leave") and how != "leave":
+            first = "" if how == "cancel" else " after they have saved"
+            with self.company.turn():
+                record(self.run, "stopping", reason=f"{asked}: {len(self.active)} running trial(s) end{first}")
+        self.ending = how if how == "cancel" or self.ending in (None, "leave") else self.ending
+
     # What came of it
 
     def leave(self, active: Active, outcome: Outcome) -> None:
         self.active.remove(active)
-        active.lock.close()
         copied(self.run.provenance, active.run.provenance)
+        with self.company.turn():
+            self.board.catch_up()
+            self.account(active, outcome)
+        active.lock.close()
+
+    def account(self, active: Active, outcome: Outcome) -> None:
+        held = self.board.held.get((active.trial.number, active.index))
+        if self.company.shared and (
+            held is None or held.job != self.company.own
+        ):  # this process stood still, and another has gone on with it
+            self.ending = self.ending or "leave"
+            return
         if self.ending is None and self.given_back(active, outcome):
             return
+        if outcome.state == "stopped" and self.ending in (None, "leave"):
+            self.ending = self.taken_away(active.supervision.ending)
         if outcome.state == "done" or pruned(active.run) is not None:
-            self.rungs.rest(active.trial.number, active.run)
+            self.board.rungs.rest(active.trial.number, active.run)
         if (why := pruned(active.run)) is not None:
             if outcome.state != "done":  # it may have been at its last step
                 record(active.run, "stopped", reason=f"pruned: {why}", exit_code=outcome.exit_code)
-            self.one_ended(active.trial, active.index, "done" if outcome.state == "done" else "pruned", why)
-        elif self.ending is None or outcome.state not in ("stopped", "cancelled"):  # else it goes on when the sweep does
-            self.one_ended(active.trial, active.index, outcome.state, outcome.reason)
+            self.board.run_ended(active.trial, active.index, "done" if outcome.state == "done" else "pruned", why)
+        elif self.ending is None or outcome.state not in ("stopped", "cancelled"):
+            self.board.run_ended(active.trial, active.index, outcome.state, outcome.reason)
+        else:  # it goes on when the sweep does
+            self.board.give_back(active.trial, active.index)
+
+    def taken_away(self, ending: Ending) -> Halt | None:
+        """What it means for the sweep that a trial's nodes are wanted back."""
+        limit = ending.wished == "limit"
+        if not (limit or ending.by_queue):
+            return self.ending
+        if not self.company.shared or (limit and self.job.retry.when_time_is_up == "stop"):
+            return "stop"
+        self.company.cancelled = ending.wished == "stop"
+        return "leave"
 
     def given_back(self, active: Active, outcome: Outcome) -> bool:
         """Whether it was lost with its nodes, after all restarts: others run it then, and nothing more runs there."""
         lost = outcome.state == "failed" and outcome.failure is not None and outcome.failure.kind == "agent"
-        if not lost or active.slot.cluster.backend == "local" or len(self.slots) == 1:
+        if not lost or active.slot.cluster.backend == "local" or (len(self.slots) == 1 and not self.company.shared):
             return False
         self.slots.remove(active.slot)
         hosts = ", ".join(machine.host for machine in active.slot.cluster.machines)
         record(self.run, "note", reason=f"trial {active.trial.number} is given back: no trial runs on {hosts} any more")
-        record(active.run, "prepared", backend=active.slot.cluster.backend)  # else its end would be believed
-        self.waiting.insert(0, (active.trial, active.index))
+        record(active.run, "given_back", reason="its nodes were lost")  # else its end would be believed
+        self.board.give_back(active.trial, active.index)
+        self.ending = None if self.slots else "leave"
         return True
 
-    def one_ended(self, trial: Trial, index: int, state: str, reason: str | None) -> None:
-        trial.left.remove(index)
-        if state != "done":
-            trial.state = "failed" if state == "failed" else "pruned" if state == "pruned" else "stopped"
-            trial.reason = trial.reason or reason
-            self.waiting = [each for each in self.waiting if each[0] is not trial]
-            others = [active.index for active in self.active if active.trial is trial]
-            trial.left = [each for each in trial.left if each in others]
-        if not trial.left:
-            self.trial_ended(trial)
-
-    def trial_ended(self, trial: Trial) -> None:
-        trial.state = "done" if trial.state == "running" else trial.state
-        concluded(trial, self.sweep)
-        self.sequence.ended(trial.number, trial.end, trial.value)
-        record(self.run, TRIAL, trial=trial.number, state=trial.state, value=trial.value, spread=trial.spread,
-               parameters=trial.parameters, reason=trial.reason)  # fmt: skip
-        write_results(self.run, self.sweep, self.known)
-        if trial is best(self.known, self.sweep):
-            write_best(self.run, self.job, trial)
-
     def conclude(self) -> None:
-        ends = {number: trial for number, trial in self.known.items() if trial.state != "running"}
+        known = self.board.known
+        ends = {number: trial for number, trial in known.items() if trial.state != "running"}
         told = f"{len(ends)} trials"
-        if self.ending == "cancel":
-            self.outcome = Outcome(state="cancelled", exit_code=130, reason=f"cancelled after {told}")
-        elif self.ending is not None:
-            code = 130 if self.ending == "interrupt" else 75
-            self.outcome = Outcome(
-                state="stopped", exit_code=code, reason=f"{told} have ended; the others go on with launch resume"
-            )
-        elif self.too_many_failed():
+        if self.ending is not None:
+            self.departure = "left" if self.ending == "leave" else "ended"
+            self.outcome = interrupted(self.ending, told)
+        elif self.board.waiting:
+            self.departure = "left"
+            self.outcome = Outcome(state="queued", exit_code=0, reason=f"{told} have ended, the others run in other tasks")
+        elif self.board.too_many_failed:
             failed = [trial for trial in ends.values() if trial.state == "failed"]
             reason = f"{len(failed)} of {told} failed (max_failures: {self.sweep.max_failures}): {failed[0].reason}"
             self.outcome = Outcome(state="failed", exit_code=1, reason=reason)
@@ -337,37 +287,23 @@ class Search:
             words = f"{told}, the best is trial {winner.number}: {self.sweep.metric} {winner.value:.6g}"
             self.outcome = Outcome(state="done", exit_code=0, reason=words)
 
-    def finish(self) -> None:
-        assert self.outcome is not None
-        write_results(self.run, self.sweep, self.known)
-        if (winner := best(self.known, self.sweep)) is not None and winner.runs[0].job.exists():
-            write_best(self.run, self.job, winner)  # again: it may have been killed before it was written
-        if self.job.log.plots and self.sweep.parameters and self.ending not in ("interrupt", "cancel"):  # it takes seconds
-            draw_all(self.run.path / NAME, self.run.id, self.sweep.metric, self.run.plots)
-        record(self.run, self.outcome.state, reason=self.outcome.reason, exit_code=self.outcome.exit_code)
-
     def close(self) -> None:
         for active in self.active:
             active.lock.close()
-        self.sequence.close()
+        self.board.close()
 
 
-def ended_already(run: RunDir) -> tuple[str, str | None] | None:
-    """State and reason of a run whose end was not told before the process ended that led it."""
-    if not run.events.exists():
-        return None
-    summary = summarize(run)
-    if summary.state != "done" and (why := pruned(run)) is not None:
-        return "pruned", why
-    return (summary.state, summary.reason) if summary.state in ("done", "failed") else None
+def taken_over(run: RunDir, job: str) -> None:
+    """From a queue job that is over; its host may stand still, and never let go."""
+    if owner(run) is not None:
+        run.lock.unlink(missing_ok=True)
+    arrival.account_for(run, job)
 
 
-def begun_with(entries: Iterable[Mapping[str, Any]], parallel: int) -> int:
-    """Trials at a time when the sweep began. The parameters are a function of it: on another machine it goes on so."""
-    return next((entry["parallel"] for entry in entries if entry["event"] == "searching"), parallel)
-
-
-def ended_before(number: int, told: Mapping[str, Any], runs: list[RunDir]) -> Trial:
-    return Trial(
-        number, {}, told.get("parameters") or {}, runs, told["state"], told.get("value"), told.get("spread"), told.get("reason")
-    )
+def interrupted(wish: Halt, told: str) -> Outcome:
+    if wish == "cancel":
+        return Outcome(state="cancelled", exit_code=130, reason=f"cancelled after {told}")
+    if wish == "leave":
+        return Outcome(state="queued", exit_code=75, reason=f"{told} have ended; the others go on in the next task")
+    code = 130 if wish == "interrupt" else 75
+    return Outcome(state="stopped", exit_code=code, reason=f"{told} have ended; the others go on with launch resume")

@@ -80,6 +80,15 @@ class Sequence:
         self.ends[number] = end, value
         self.journal.tell(number, end, value)
 
+    @property
+    def known(self) -> bool:
+        """Whether the next trial was drawn before, by whichever process."""
+        return self.asked < len(self.journal.drawn)
+
+    def refresh(self) -> None:
+        """Takes in what other processes have drawn."""
+        self.journal.refresh()
+
     def close(self) -> None:
         if self.elsewhere is not None:
             self.elsewhere.close()

@@ -42,8 +42,11 @@ def too_many(job: Job, fits: int) -> str:
 
 
 def room(job: Job) -> int:
-    """How many trials fit at a time. Raises BackendError."""
+    """How many trials fit at a time: in a queue into its partition, in an allocation into what it holds. Raises BackendError."""
     whole = backends.of(job).cluster(job)
+    queue = backends.QUEUES.get(whole.backend)
+    if queue is not None:
+        return max(1, (queue.allocated() or 0) // job.resources.fewest if whole.at_a_time is None else whole.at_a_time)
     if whole.backend == "local":
         return fitting(
             job, cores=sum(len(each.cpus) for each in whole.machines), gpus=sum(len(each.gpus) for each in whole.machines)

@@ -12,6 +12,8 @@ from launcher.spec.sweep import Sweep
 
 TRYING, TRIAL = "trying", "trial"
 """Events: a trial begins, and what came of it."""
+TAKEN, LET_GO, RAN = "taken", "let_go", "ran"
+"""Events, where several processes share a sweep: one has a run of a trial, has let go of it, and what came of the run."""
 
 
 @dataclass

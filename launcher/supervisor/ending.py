@@ -28,6 +28,8 @@ class Ending:
         self.run, self.job, self.plan, self.succession, self.current = run, job, plan, succession, current
         self.wished: Wish | None = None
         self.wished_at = 0.0
+        self.by_queue = False
+        """Whether a queue sent SIGTERM, for whatever reason."""
         self.explain_by: float | None = None
         """Until then the reason of a SIGTERM is waited for."""
 
@@ -48,6 +50,7 @@ class Ending:
     def terminated(self, how: str) -> None:
         """By the queue, which kills soon: all ranks save at once, and why is asked meanwhile."""
         if self.wished in (None, "limit"):
+            self.by_queue = True
             if self.wished is None:
                 self.end_saved(how, "terminated")
             self.succession.ask()

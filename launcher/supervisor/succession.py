@@ -31,13 +31,14 @@ OVERDUE_S = 5.0
 
 
 class Succession:
-    def __init__(self, run: RunDir, job: Job, plan: Plan) -> None:
+    def __init__(self, run: RunDir, job: Job, plan: Plan, *, alone: bool = True) -> None:
+        """`alone`: the queue job is this run's; a sweep's goes on after its trials."""
         self.run, self.job, self.plan = run, job, plan
         self.queue = backends.QUEUES.get(plan.backend)
         self.errands = Errands()
         self.number = self.queue.own_job() if self.queue is not None else None
-        self.batch = self.number is not None and self.queue is not None and self.queue.is_batch_script()
-        """Whether nothing is left of the job when this process ends. Only then has it a successor."""
+        self.batch = alone and self.number is not None and self.queue is not None and self.queue.is_batch_script()
+        """Whether nothing is left of the job when this run ends. Only then has it a successor."""
         self.began = time.time()
         self.ends: float | None = None
         self.next: str | None = None

@@ -30,15 +30,15 @@ COLLECT_TICK_S = 0.01
 class Supervision:
     """Fed with news, it decides. Holds no global state, so that several can share a pool."""
 
-    def __init__(self, run: RunDir, job: Job, plan: Plan, pool: Pool, *, follows: bool = False) -> None:
-        """`follows`: in a job that goes on where an earlier one ended."""
+    def __init__(self, run: RunDir, job: Job, plan: Plan, pool: Pool, *, follows: bool = False, alone: bool = True) -> None:
+        """`follows`: in a job that goes on where an earlier one ended. `alone`: no trial of a sweep, which shares its job."""
         self.run, self.job, self.plan, self.pool = run, job, plan, pool
         self.outcome: Outcome | None = None
         self.budget = Budget(allowed=job.retry.max_restarts, progress=self.progress())
         if follows:
             self.budget = arrival.budget_left(run, job.retry.max_restarts, self.progress())
         self.blame = Blame(run, plan)
-        self.succession = Succession(run, job, plan)
+        self.succession = Succession(run, job, plan, alone=alone)
         self.ending = Ending(run, job, plan, self.succession, lambda: self.attempt)
         self.signalled, self.end_saved, self.end_at_once = self.ending.signalled, self.ending.end_saved, self.ending.end_at_once
         self.start(plan.nodes)

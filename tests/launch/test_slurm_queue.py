@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backends.slurm import partitions
+from launcher.backends.slurm import array, partitions
 from launcher.backends.slurm.queue import read_json, read_text
 from launcher.backends.waiting import Waiting
 from launcher.errors import BackendError
@@ -37,6 +37,59 @@ def test_squeue_of_24_11() -> None:
 def test_squeue_that_ends_well_without_a_controller() -> None:
     with pytest.raises(BackendError, match=r"Failed while looking for jobs: Slurm's controller does not answer"):
         read_json({"errors": [{"description": "Failed while looking for jobs", "error_number": -1}], "jobs": []})
+
+
+SLURM_LOW = parse_job("run: {program: [x]}\nresources: {slurm: {partition: low}}\n", "job.yaml").resources.slurm
+
+
+def array_job(number: int, task: int | None, tasks: str, state: str, wrapped: bool) -> dict[str, object]:
+    """As squeue --json has it: numbers are wrapped since 23.02."""
+    ids = {"array_job_id": 40, "array_task_id": task}
+    if wrapped:
+        ids = {name: {"set": value is not None, "infinite": False, "number": value or 0} for name, value in ids.items()}
+    return {"job_id": number, "job_state": [state] if wrapped else state, "batch_host": "n1", "array_task_string": tasks, **ids}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_array_stands_under_its_own_number_too(wrapped: bool) -> None:
+    tasks = [(40, None, "4-8%2", "PENDING"), (41, 1, "", "FAILED"), (42, 2, "", "RUNNING"), (43, 3, "", "COMPLETED")]
+    found = read_json({"jobs": [array_job(*each, wrapped) for each in tasks]})
+    assert {number: job.state for number, job in found.items()} == {
+        "40_[4-8%2]": "PENDING", "40_1": "FAILED", "40_2": "RUNNING", "40_3": "COMPLETED", "40": "RUNNING",
+    }  # fmt: skip
+    assert found["40"].host is None
+    text = "40_[4-8%2]|PENDING|JobArrayTaskLimit|n/a\n40_1|FAILED|None|n1\n40_3|COMPLETED|None|n1\n"
+    assert read_text(text)["40"].waits
+    assert read_text(text.replace("PENDING", "CANCELLED"))["40"].state in ("CANCELLED", "FAILED", "COMPLETED")
+
+
+@pytest.mark.parametrize(
+    ("slurm", "gpus", "count"),
+    [
+        ("{}", "gpu:8", 3),
+        ("{gpus_per_node: 2}", "gpu:8(S:0-1)", 12),
+        ("{gpus_per_node: 2}", "gpu:a100:4(S:0),gpu:h100:4(S:1),shard:9", 12),
+        ("{gpus_per_node: 2, cpus_per_proc: 8}", "gpu:a100:8", 12),
+        ("{cpus_per_proc: 8}", "(null)", 24),
+        ("{cpus_per_proc: 100}", "(null)", 3),
+    ],
+)
+def test_trainings_beside_each_other_by_what_they_ask_of_a_node(
+    slurm: str, gpus: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"n{node}|64|{gpus}|{name}|{state}\n" for node, state in enumerate(("idle", "mixed", "allocated", "down*", "drained"))
+            for name in ("main*", "low")] + [f"n9|64|{gpus}|low|idle\n"]  # fmt: skip
+    monkeypatch.setattr(array, "slurm", lambda *_: "".join(rows))
+    job = parse_job(f"run: {{program: [./train]}}\nresources: {{slurm: {slurm}}}\n", "job.yaml")
+    assert array.at_a_time(job) == count
+    two = job.model_copy(update={"resources": job.resources.model_copy(update={"nodes": 2})})
+    assert array.at_a_time(two) == 1
+    low = job.model_copy(update={"resources": job.resources.model_copy(update={"nodes": 4, "slurm": SLURM_LOW})})
+    assert array.at_a_time(low) == 1
+
+
+def test_tasks_stand_by_as_far_as_a_site_allows() -> None:
+    assert [array.tasks(count) for count in (1, 3, 300, 2000)] == [4, 12, 1000, 2000]
 
 
 JOBS = {

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.backends import slurm
+from launcher.backends.slurm import allocation
 from launcher.backends.slurm.script import minutes
 from launcher.load import parse_job
 from launcher.plan import Plan, make_plan
@@ -61,6 +62,25 @@ def test_whole_script(name: str) -> None:
 def test_whole_script_with_nasty_paths() -> None:
     nasty = "a b\"c$(touch x)'%j\\é"
     same_as_golden(GOLDEN / "nasty-paths.sbatch", script("", run=f"/r/{nasty}/r1", workdir=f"/w/{nasty}"))
+
+
+SWEEP = """
+train:
+  model: {target: mlp, in_features: 64, out_features: 10}
+  loss: cross_entropy
+  optimizer: {target: sgd, lr: 0.1}
+  data: {train: {target: digits, split: train, flatten: true}, val: {target: digits, split: val, flatten: true}, batch_size: 128}
+  epochs: 1
+sweep: {metric: val/loss, goal: minimize, trials: 40, parameters: {train.optimizer.lr: {min: 0.01, max: 1}}, parallel: PARALLEL}
+"""
+
+
+@pytest.mark.parametrize(("parallel", "array"), [("3", "1-12%3"), ("auto", "1-80%20")])
+def test_whole_script_of_a_sweep(parallel: str, array: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocation, "at_a_time", lambda _: 20)
+    job = parse_job(SWEEP.replace("PARALLEL", parallel), "my-job.yaml", workdir="/home/me/project")
+    text = slurm.script(job, make_plan(job, slurm.cluster(job)), RunDir("/home/me/project/runs/r1"))
+    same_as_golden(GOLDEN / "sweep.sbatch", text.replace(f"--array={array}", "--array=1-12%3"))
 
 
 def same_as_golden(path: Path, text: str) -> None:

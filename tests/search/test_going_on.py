@@ -16,10 +16,13 @@ from launcher.cli.continuing import allowed
 from launcher.errors import UsageError
 from launcher.events import record
 from launcher.load import load_job
-from launcher.plan import settle
-from launcher.prepare import plan_for
+from launcher.plan import read_plan, settle
+from launcher.prepare import plan_for, write
 from launcher.rundir import RunDir, locked
-from launcher.search.loop import Active, Search, ended_already
+from launcher.search.board import ended_already
+from launcher.search.company import Alone
+from launcher.search.conduct import departed
+from launcher.search.loop import Active, Search
 from launcher.search.rungs import Rungs
 from launcher.search.slots import parallel
 from launcher.search.study import Study
@@ -58,7 +61,9 @@ def resumed(folder: Path) -> Resumed:
         run.path.mkdir()
         ledger_of(run, {"event": "supervising"}, {"event": "searching", "parallel": 3}, *events)
         pool: Any = SimpleNamespace(agents={}, leaving={})
-        return Search(run, load_job(folder / "sweep.yaml"), pool)
+        job = load_job(folder / "sweep.yaml")
+        write(run, job, plan_for(job))
+        return Search(run, job, pool, Alone(run, read_plan(run)))
 
     return make
 
@@ -84,7 +89,8 @@ def test_trials_that_ended_stand_in_the_results_though_it_is_stopped_at_once(res
     search = resumed(*TRYING[:2], FAILED, DONE)
     search.ask_all("stop")
     search.turn([], cast(Any, SimpleNamespace(received=[])))
-    search.finish()
+    assert search.outcome is not None
+    departed(search, search.outcome)
     rows = (search.run.path / "results.csv").read_text().splitlines()
     assert rows[1:] == ["0,failed,,0.1", "1,done,0.5,0.2"]
     assert search.outcome is not None
@@ -97,12 +103,12 @@ def test_max_time_counts_what_was_spent_before(resumed: Resumed) -> None:
     ledger_of(
         search.run, {"event": "supervising"}, *[{"event": "note"}] * 40, {"event": "supervising"}, *[{"event": "note"}] * 21
     )
-    assert not Search(search.run, search.job, search.pool).another()
+    assert not Search(search.run, search.job, search.pool, search.company).another()
 
 
 def test_its_trials_are_drawn_as_with_so_many_at_a_time_as_when_it_began(resumed: Resumed) -> None:
     search = resumed()
-    assert (search.sequence.parallel, len(search.slots)) == (3, 1)
+    assert (search.board.sequence.parallel, len(search.slots)) == (3, 1)
 
 
 def test_a_trial_that_somebody_has_is_waited_for(resumed: Resumed) -> None:
@@ -116,8 +122,8 @@ def test_a_trial_that_somebody_has_is_waited_for(resumed: Resumed) -> None:
 
 def test_a_trial_that_ran_to_its_end_is_done_though_it_was_to_be_pruned(resumed: Resumed) -> None:
     search = resumed()
-    search.draw()
-    trial, _ = search.waiting.pop()
+    search.board.draw()
+    trial, _ = search.board.waiting.pop()
     [run] = trial.runs
     run.path.mkdir(parents=True)
     run.metrics.write_text('{"step": 12, "val/loss": 2.0}\n')
@@ -138,8 +144,8 @@ def test_trials_that_ended_are_compared_with(resumed: Resumed) -> None:
     run.path.mkdir(parents=True)
     run.metrics.write_text('{"step": 3, "val/loss": 2.0}\n{"step": 6, "val/loss": 1.0}\n')
     assert begun(search) == [1]
-    assert isinstance(search.rungs, Rungs)
-    assert search.sequence.study.study.trials[0].intermediate_values == {3: 2.0, 6: 1.0}
+    assert isinstance(search.board.rungs, Rungs)
+    assert search.board.sequence.study.study.trials[0].intermediate_values == {3: 2.0, 6: 1.0}
 
 
 def test_hyperbands_brackets_do_not_change(resumed: Resumed) -> None:
@@ -165,8 +171,8 @@ def test_trials_share_the_machine_that_a_training_would_have_alone(folder: Path,
 @pytest.mark.parametrize(("backend", "back"), [("hosts", True), ("local", False)])
 def test_a_lost_node_gives_its_trial_back_and_gets_no_other(backend: str, back: bool, resumed: Resumed) -> None:
     search = resumed()
-    search.draw()
-    trial, _ = search.waiting.pop()
+    search.board.draw()
+    trial, _ = search.board.waiting.pop()
     [run] = trial.runs
     run.path.mkdir(parents=True)
     record(run, "failed", reason="the agent of node 0 was lost")
@@ -176,7 +182,7 @@ def test_a_lost_node_gives_its_trial_back_and_gets_no_other(backend: str, back: 
     active: Any = SimpleNamespace(trial=trial, index=0, run=run, slot=slot, lock=SimpleNamespace(close=lambda: None))
     search.active.append(active)
     search.leave(active, Outcome(state="failed", exit_code=1, failure=Failure(attempt=1, kind="agent")))
-    assert (search.waiting == [(trial, 0)], slot not in search.slots, ended_already(run) is None) == (back, back, back)
+    assert (search.board.waiting == [(trial, 0)], slot not in search.slots, ended_already(run) is None) == (back, back, back)
     assert (trial.state == "failed") != back
 
 

@@ -7,12 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launcher.backends.carrier import start_carrier
+from launcher.backends.slurm.limit import fields_of
+from launcher.backends.slurm.queue import scontrol
 from launcher.plan import Node, Plan
 
 
 def shell(node: Node, job: str | None, command: Sequence[str], *, terminal: bool) -> tuple[str, ...]:
-    """A step beside that of the agents, which takes nothing from them."""
+    """A step beside that of the agents, which takes nothing from them. Raises BackendError."""
     beside = ("--overlap", "--nodes=1", "--ntasks=1", "--cpu-bind=none", "--mem=0", "--gres=none")
+    if job is not None and "_" in job:  # of an array's task srun knows its own number alone
+        job = fields_of(scontrol("show", "job", "-o", job))["JobId"]
     return ("srun", f"--jobid={job}", *beside, f"--nodelist={node.host}", *(("--pty",) if terminal else ()), *command)
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from launcher.backends.carrier import agent_command, interpreter, mounts, set_up
+from launcher.backends.slurm.array import at_a_time
 from launcher.backends.slurm.queue import scontrol
 from launcher.errors import BackendError
 from launcher.plan import Cluster, Machine
@@ -60,14 +61,14 @@ def asked_for(job: Job) -> Cluster:
         Machine(host=f"node-{index}", address=f"node-{index}", cpus=tuple(range(cores)), gpus=gpus, agent=agent(job, index))
         for index in range(count)
     )
-    return described(job, machines, cores, provisional=True)
+    return described(job, machines, cores, provisional=True, at_a_time=at_a_time(job) if job.sweep is not None else None)
 
 
-def described(job: Job, machines: tuple[Machine, ...], cores: int, *, provisional: bool) -> Cluster:
+def described(job: Job, machines: tuple[Machine, ...], cores: int, *, provisional: bool, at_a_time: int | None = None) -> Cluster:
     outside = sys.executable if job.environment.container else None
     python = interpreter(job, sys.executable)
     return Cluster(
-        backend="slurm", machines=machines, python=python, outside=outside, provisional=provisional,
+        backend="slurm", machines=machines, python=python, outside=outside, provisional=provisional, at_a_time=at_a_time,
         carrier=(*by_hand(job, provisional=provisional), *srun(cores), *pyxis(job)),
     )  # fmt: skip
 

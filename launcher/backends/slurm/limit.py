@@ -48,8 +48,15 @@ def moment(text: str | None) -> float | None:
 
 
 def own_job() -> str | None:
-    """The job that this process runs in, if any."""
+    """The job that this process runs in, if any; of a task of an array `123_4`, which Slurm's commands take as well."""
+    if (number := own_array()) is not None:
+        return f"{number}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     return os.environ.get("SLURM_JOB_ID")
+
+
+def own_array() -> str | None:
+    """The number of the array that this process is a task of, if it has the task for itself."""
+    return os.environ.get("SLURM_ARRAY_JOB_ID") if is_batch_script() else None
 
 
 def is_batch_script() -> bool:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from launcher.backends.waiting import ACTIVE, PENDING, Waiting
@@ -82,17 +83,41 @@ def read_json(data: Mapping[str, Any]) -> dict[str, Waiting]:
     if errors := data.get("errors"):
         told = ", ".join(str(each.get("description") or each.get("error")) for each in errors)
         raise BackendError(f"squeue: {told}: {DOWN}")
-    found = (from_json(job) for job in data["jobs"])
-    return {job.number: job for job in found}
+    return by_number(from_json(job) for job in data["jobs"])
 
 
 def from_json(job: Mapping[str, Any]) -> Waiting:
     state = job["job_state"]
     words = [state] if isinstance(state, str) else list(state)
     return Waiting(
-        number=str(job["job_id"]), state=telling(words), reason=said(job.get("state_reason"), NO_REASON),
+        number=numbered(job), state=telling(words), reason=said(job.get("state_reason"), NO_REASON),
         host=said(job.get("batch_host"), NO_HOST),
     )  # fmt: skip
+
+
+def numbered(job: Mapping[str, Any]) -> str:
+    """Of an array's task `123_4`, as %i has it; of all those that have not begun `123_[5-9]`."""
+    array, task = plain(job.get("array_job_id")), plain(job.get("array_task_id"))
+    if not array:
+        return str(job["job_id"])
+    return f"{array}_[{job['array_task_string']}]" if job.get("array_task_string") else f"{array}_{task}"
+
+
+def plain(value: Any) -> int | None:
+    """A number, which later versions wrap: `{"set": true, "infinite": false, "number": 4}`."""
+    found = value.get("number") if isinstance(value, Mapping) and value.get("set") else value
+    return found if isinstance(found, int) else None
+
+
+def by_number(jobs: Iterable[Waiting]) -> dict[str, Waiting]:
+    """An array stands under its own number, too: it runs where any of its tasks does, else it waits where any does."""
+    found = {job.number: job for job in jobs}
+    for job in list(found.values()):
+        array, _, task = job.number.partition("_")
+        before = found.get(array)
+        if task and (before is None or (job.runs, job.waits) > (before.runs, before.waits)):
+            found[array] = replace(job, number=array, host=None)
+    return found
 
 
 def telling(words: list[str]) -> str:
@@ -104,7 +129,7 @@ def telling(words: list[str]) -> str:
 
 
 def read_text(text: str) -> dict[str, Waiting]:
-    return {job.number: job for job in from_text(text)}
+    return by_number(from_text(text))
 
 
 def from_text(text: str) -> Iterator[Waiting]:
