@@ -104,3 +104,15 @@ def test_deleted_files_and_repositories_within_are_no_obstacle(tracked: Path) ->
     assert (code / "inner/lib.py").read_text() == "8"
     assert not (code / "inner/.git").exists()
     assert not (code / "pkg/__init__.py").exists()
+
+
+def test_one_copy_is_shared_by_runs_that_can_be_moved_apart(folder: Path) -> None:
+    code = taken(folder)
+    trial = RunDir(folder.parent / "run/trials/0")
+    trial.path.mkdir(parents=True)
+    for _ in range(2):
+        snapshot.share(trial, code)
+    assert (trial.code / "train.py").stat().st_ino == (code / "train.py").stat().st_ino
+    moved = trial.path.rename(folder.parent / "elsewhere") / "code"
+    assert (moved / "pkg/deep/é.py").read_text() == "2"
+    assert (moved / "inside.py").readlink() == Path("train.py")
