@@ -222,10 +222,7 @@ class Search:
         active.lock.close()
 
     def account(self, active: Active, outcome: Outcome) -> None:
-        held = self.board.held.get((active.trial.number, active.index))
-        if self.company.shared and (
-            held is None or held.job != self.company.own
-        ):  # this process stood still, and another has gone on with it
+        if self.overtaken(active):
             self.ending = self.ending or "leave"
             return
         if self.ending is None and self.given_back(active, outcome):
@@ -242,6 +239,11 @@ class Search:
             self.board.run_ended(active.trial, active.index, outcome.state, outcome.reason)
         else:  # it goes on when the sweep does
             self.board.give_back(active.trial, active.index)
+
+    def overtaken(self, active: Active) -> bool:
+        """This process stood still, was taken for dead, and another one has gone on with the run."""
+        held = self.board.held.get((active.trial.number, active.index))
+        return self.company.shared and (held is None or held.job != self.company.own)
 
     def taken_away(self, ending: Ending) -> Halt | None:
         """What it means for the sweep that a trial's nodes are wanted back."""
@@ -300,10 +302,10 @@ def taken_over(run: RunDir, job: str) -> None:
     arrival.account_for(run, job)
 
 
-def interrupted(wish: Halt, told: str) -> Outcome:
-    if wish == "cancel":
+def interrupted(how: Halt, told: str) -> Outcome:
+    if how == "cancel":
         return Outcome(state="cancelled", exit_code=130, reason=f"cancelled after {told}")
-    if wish == "leave":
+    if how == "leave":
         return Outcome(state="queued", exit_code=75, reason=f"{told} have ended; the others go on in the next task")
-    code = 130 if wish == "interrupt" else 75
+    code = 130 if how == "interrupt" else 75
     return Outcome(state="stopped", exit_code=code, reason=f"{told} have ended; the others go on with launch resume")
