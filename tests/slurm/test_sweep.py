@@ -41,7 +41,7 @@ METHODS = {
     "folds": f"method: random\n  folds: 3\n  trials: 2\n  {LR}",
     "folds alone": "folds: 4",
 }
-IN_THE_SUITE = ("random", "folds")
+IN_THE_SUITE = ("random",)
 OTHERS = [pytest.param(name, marks=pytest.mark.long) for name in METHODS if name not in IN_THE_SUITE]
 
 
@@ -116,6 +116,7 @@ def test_a_dead_node_gives_its_trial_back(project: Project) -> None:
     nothing_left(project, run)
 
 
+@pytest.mark.long
 def test_a_killed_task_gives_its_trial_back(project: Project) -> None:
     run = sweep(project, METHODS["tpe"])
     begun(run)
@@ -141,6 +142,7 @@ def test_stopped_and_resumed(project: Project) -> None:
     nothing_left(project, run)
 
 
+@pytest.mark.long
 def test_cancelled(project: Project) -> None:
     run = sweep(project, METHODS["random"], *LONGER)
     begun(run)
@@ -179,6 +181,7 @@ def test_one_task_is_taken_out_of_the_queue_and_then_all_of_them(project: Projec
     nothing_left(project, run)
 
 
+@pytest.mark.long
 def test_in_an_allocation_its_trials_run_side_by_side(project: Project) -> None:
     (project.folder / "sweep.yaml").write_text(f"{JOB.replace('parallel: 3', 'parallel: auto')}  {METHODS['random']}\n")
     in_allocation = by_one(project)
