@@ -28,7 +28,7 @@ class Rungs:
         return None
 
     def rest(self, trial: int, run: RunDir) -> None:
-        """Of a trial that has ended, now or before, or runs elsewhere: others are compared with all of it, and tpe learns from pruned ones by it."""
+        """Of a trial that has ended, now or before, or runs elsewhere: others are compared with it, and tpe learns from it."""
         if self.sweep.prune.method != "none":
             list(self.unreported(trial, run))
 
