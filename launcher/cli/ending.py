@@ -12,7 +12,7 @@ from launcher.cli.options import called
 from launcher.cli.root_cause import root_cause
 from launcher.cli.terminal import BOLD, GREEN, RED, coloured, duration, labelled, shown_path
 from launcher.cli.written import Written
-from launcher.diagnosis import verdicts_of
+from launcher.diagnosis import scaling_of, verdicts_of
 from launcher.errors import LaunchError
 from launcher.events import Summary, summarize
 from launcher.load import load_job
@@ -69,6 +69,8 @@ def facts(run: RunDir, summary: Summary) -> Iterator[tuple[str, str]]:
     if rows:
         yield from metrics(rows, job)
         yield "steps", str(rows[-1].get("step"))
+    if (scaled := scaling_of(run)) is not None:
+        yield "scaling", scaled.words
     yield from diagnosis(run)
     yield from saved(run, job)
     if run.plots.is_dir() and any(run.plots.iterdir()):

@@ -9,12 +9,13 @@ from launcher.diagnosis.fit import overfitting, underfitting
 from launcher.diagnosis.gradients import dead_units, exploding, vanishing
 from launcher.diagnosis.precision import overflow_storm
 from launcher.diagnosis.rate import diverging, plateau, too_low
+from launcher.diagnosis.scaling import Scaling, scaling
 from launcher.diagnosis.speed import checkpoint_bound, data_bound, straggler
 from launcher.diagnosis.verdict import Evidence, Records, Row, Verdict
 from launcher.events import ledger
 from launcher.rundir import RunDir, json_lines
 
-__all__ = ["THEMES", "Evidence", "Records", "Verdict", "diagnose", "verdicts_of"]
+__all__ = ["THEMES", "Evidence", "Records", "Scaling", "Verdict", "diagnose", "scaling_of", "verdicts_of"]
 
 FITS = frozenset(("underfitting", "rate too low", "plateau"))
 """What a run says whose real trouble lies elsewhere."""
@@ -62,3 +63,7 @@ def well_formed(row: object) -> bool:
 def verdicts_of(run: RunDir) -> list[Verdict]:
     records = records_of(run)
     return diagnose(records.rows, records.timings, records.entries)
+
+
+def scaling_of(run: RunDir) -> Scaling | None:
+    return scaling(records_of(run))

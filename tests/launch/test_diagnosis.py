@@ -251,6 +251,21 @@ def test_a_straggler_is_told_with_its_node(backend: str, field: str) -> None:
     assert verdict.field == field
 
 
+@pytest.mark.parametrize(("rows", "words"), [
+    (timings(step_s=[0.1, 0.1], data_share=[0.0, 0.1], compute_s=[0.07, 0.09]),
+     "efficiency 80% (of the time of 2 ranks went to gradients of their own samples; 5% to waiting for batches, 15% to each"),
+    ([*timings(compute_s=[0.09]), *(row | {"step": row["step"] + 600} for row in timings(**TWO_RANKS, compute_s=[0.05, 0.05]))],
+     "efficiency 50% (of the time of 2 ranks"),
+    (timings(compute_s=[0.09]), None),
+    (timings(1, **TWO_RANKS, compute_s=[0.05, 0.05]), None),
+    ([], None),
+])  # fmt: skip
+def test_the_summary_tells_how_well_ranks_scale(launch: Any, by_hand: Any, done: Rows, rows: Rows, words: str | None) -> None:
+    by_hand(ledger=done).timings.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = launch("status", "last").out
+    assert (words in " ".join(shown.split())) if words else ("scaling" not in shown)
+
+
 def test_the_command_and_the_summary_tell(launch: Any, by_hand: Any, done: Rows) -> None:
     run = by_hand(ledger=done, rows=rows(FALLS, val_loss=U))
     said = launch("diagnose", "last")
