@@ -133,7 +133,7 @@ def test_a_trial_that_ran_to_its_end_is_done_though_it_was_to_be_pruned(resumed:
     search.active.append(cast(Active, active))
     search.leave(active, Outcome(state="done", exit_code=0))
     assert (trial.state, trial.value) == ("done", 2.0)
-    assert search.sequence.study.study.trials[0].intermediate_values == {12: 2.0}  # as after a resume
+    assert search.board.sequence.study.study.trials[0].intermediate_values == {12: 2.0}  # as after a resume
     record(run, "done")
     assert ended_already(run) == ("done", None)
 
