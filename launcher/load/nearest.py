@@ -45,13 +45,15 @@ def unknown_key(key: str, parent: Path, accepted: list[str]) -> str:
             "A script of your own may use it: start that with run: {script: ...} in place of train:"
         )
     shown = f"unknown key '{key}'" if len(key) <= LONGEST_GUESSED else f"unknown key of {len(key):,} characters"
+    listed = f" Accepted here: {', '.join(accepted)}"
+    takes = listed if "target" in accepted else ""  # arguments are not one's own names, and one guess is not all there is
     if close := near(key, accepted):
-        return f"{shown}.{did_you_mean(close)}"
+        return f"{shown}.{did_you_mean(close)}{takes}"
     here = ".".join(map(str, parent))
     for place in elsewhere(key):
         above, _, name = place.rpartition(".")
-        return f"{shown}.{did_you_mean(name)}" if above == here else f"{shown} here. Did you mean {place}?"
-    return f"{shown}. Accepted here: {', '.join(accepted)}" if accepted else f"{shown}: nothing is accepted here"
+        return (f"{shown}.{did_you_mean(name)}" if above == here else f"{shown} here. Did you mean {place}?") + takes
+    return f"{shown}.{listed}" if accepted else f"{shown}: nothing is accepted here"
 
 
 def elsewhere(key: str) -> Iterator[str]:

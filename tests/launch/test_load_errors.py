@@ -14,6 +14,9 @@ from launcher.spec.docs import explain
 Problems = Callable[..., list[Problem]]
 
 
+SGD_TAKES = "target, lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, fused, groups, decay"
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("resources: {nods: 2}", "unknown key 'nods'. Did you mean 'nodes'?"),
     ("resources: {zzz: 2}", "unknown key 'zzz'. Accepted here: backend, nodes, procs_per_node, device, threads, time, agent, "
@@ -56,8 +59,11 @@ def test_message(problems: Problems, text: str, message: str) -> None:
     ("lr: 0.1", "lr: fast", "train.optimizer.lr", "expected a number >= 0, got 'fast'"),
     ("lr: 0.1", "lr: -1", "train.optimizer.lr", "expected a number >= 0, got -1"),
     ("lr: 0.1", "lr: .inf", "train.optimizer.lr", "expected a number >= 0, got .inf"),
-    ("lr: 0.1", "learning_rate: 1", "train.optimizer.learning_rate", "unknown key 'learning_rate'. Did you mean 'lr'?"),
-    ("lr: 0.1", "l: 1", "train.optimizer.l", "unknown key 'l'. Did you mean 'lr'?"),
+    ("lr: 0.1", "learning_rate: 1", "train.optimizer.learning_rate",
+     f"unknown key 'learning_rate'. Did you mean 'lr'? Accepted here: {SGD_TAKES}"),
+    ("lr: 0.1", "l: 1", "train.optimizer.l", f"unknown key 'l'. Did you mean 'lr'? Accepted here: {SGD_TAKES}"),
+    ("lr: 0.1", "epochs: 1", "train.optimizer.epochs",
+     f"unknown key 'epochs' here. Did you mean train.epochs? Accepted here: {SGD_TAKES}"),
     ("target: sgd", "target: sdg", "train.optimizer.target",
      f"no optimizer is called 'sdg'. Did you mean 'sgd'? Built in: {', '.join(names('optimizer'))}; or an import path such as "
      "my_pkg.mod:thing"),
