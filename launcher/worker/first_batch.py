@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,8 @@ from launcher.worker.blame import described, located, out_of_memory, peer_is_gon
 from launcher.worker.build import Training
 from launcher.worker.data import nested
 from launcher.worker.errors import WorkerError
+
+WIDTHS = re.compile(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 
 
 @contextmanager
@@ -46,6 +49,8 @@ def at(step: int | None) -> str:
 def remedy(error: Exception) -> str:
     if "does not have a deterministic implementation" in str(error):
         return " Write train.deterministic: false, or take another layer or loss in its place."
+    if widths := WIDTHS.search(str(error)):
+        return f" A layer of {widths[2]} inputs gets {widths[1]}: write that in train.model (in_features), or flatten the data."
     return ""
 
 

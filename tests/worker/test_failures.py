@@ -96,7 +96,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"model": {"target": "sets:OfFeatures", "width": 3}}, "takes no arguments"),
     ({"model": "sets:weighted_mean"}, "train.model (sets:weighted_mean)"),
     ({"model": {"target": "mlp", "in_features": 64, "out_features": 5}}, "targets from 0 to 9 are outside the 5 classes"),
-    ({"model": {"target": "mlp", "in_features": 63, "out_features": 10}}, "does not go through train.model (mlp)"),
+    ({"model": {"target": "mlp", "in_features": 63, "out_features": 10}}, "A layer of 63 inputs gets 64: write that in"),
     ({"loss": "mse"}, "mse wants targets of the output's shape, [100, 10]; data.train gives int64 of shape [100]. For classes"),
     ({"data": {"train": NUMBERS, "batch_size": 4}}, "cross_entropy wants class indices of int64, or probabilities of the "
      "output's shape; data.train gives float32 of shape [4, 5]"),
