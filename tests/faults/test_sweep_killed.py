@@ -23,13 +23,13 @@ Kill = Callable[[str, random.Random], bool]
 """Kills one of the processes that bear the mark; whether the sweep is to be resumed."""
 
 
-def spec(method: str, trials: int, *, folds: int | None = None) -> dict[str, Any]:
+def spec(method: str, trials: int, *, folds: int | None = None, ranks: int = 1) -> dict[str, Any]:
     return {
         **JOB,
         "train": {**JOB["train"], "model": SMALL, "epochs": 2},
-        "resources": {"procs_per_node": 1, "threads": 1, "device": "cpu"},
+        "resources": {"procs_per_node": ranks, "threads": 1, "device": "cpu"},
         "sweep": {
-            "method": method, "metric": "val/loss", "goal": "minimize", "trials": trials, "parallel": 2, "folds": folds,
+            "method": method, "metric": "val/loss", "goal": "minimize", "trials": trials, "parallel": 2 // ranks, "folds": folds,
             "parameters": {
                 "train.optimizer.lr": {"min": 1e-4, "max": 0.1, "log": True},
                 "train.model.dropout": {"min": 0.0, "max": 0.5},
@@ -138,13 +138,20 @@ def test_a_few_kills_change_nothing_that_is_tried(scenes: Callable[[], Scene]) -
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("method", "trials", "folds"),
-    [("random", 30, None), ("tpe", 30, None), ("gp", 30, None), ("cma", 30, None), ("tpe", 12, 3)],
+    ("method", "trials", "folds", "ranks"),
+    [
+        ("random", 30, None, 1),
+        ("tpe", 30, None, 1),
+        ("gp", 30, None, 1),
+        ("cma", 30, None, 1),
+        ("tpe", 12, 3, 1),
+        ("tpe", 15, None, 2),
+    ],
 )
 def test_twenty_kills_change_nothing_that_is_tried(
-    method: str, trials: int, folds: int | None, scenes: Callable[[], Scene]
+    method: str, trials: int, folds: int | None, ranks: int, scenes: Callable[[], Scene]
 ) -> None:
-    job = spec(method, trials, folds=folds)
+    job = spec(method, trials, folds=folds, ranks=ranks)
     expected, seconds = plain(scenes(), job)
     assert expected["results"].count("done") == trials
     assert disturbed(scenes(), job, random.Random(trials), kills=20, seconds=seconds) == expected
