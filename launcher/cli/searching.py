@@ -32,7 +32,11 @@ def search(spec: str, objective: str, overrides: Sequence[str], *, as_json: bool
         mark = coloured(" the best so far", GREEN, out) if better else ""
         say(f"trial {trial.number} {trial.state}{value}{mark}  {in_short(trial.parameters)}\n", out)
 
-    search_function(objective, asked.sweep, seed=asked.seed, name=asked.name, folder=folder, told=told)
+    try:
+        search_function(objective, asked.sweep, seed=asked.seed, name=asked.name, folder=folder, told=told)
+    except KeyboardInterrupt:
+        say("[launch] interrupted: the same command goes on with the trials that are left\n", out)
+        raise
     if not found:
         raise LaunchError(f"no trial came to a value: see {folder / 'results.csv'}")
     best = found[-1]

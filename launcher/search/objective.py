@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -15,6 +16,7 @@ from typing import Any
 import optuna
 
 from launcher.errors import UsageError
+from launcher.load.differ import leaves
 from launcher.rundir import RunDir, locked, read_json, write_atomic, write_json
 from launcher.search.sequence import Sequence
 from launcher.search.space import Parameters, integers_of, values
@@ -116,9 +118,15 @@ def calling(function: Callable[..., float] | str, parallel: int) -> Iterator[Cal
         call = found(function) if isinstance(function, str) else function
         yield lambda parameters: called(call, parameters)
         return
-    context, here = multiprocessing.get_context("spawn"), (0, str(Path.cwd()))
-    with ProcessPoolExecutor(parallel, mp_context=context, initializer=sys.path.insert, initargs=here) as executor:
+    context, here = multiprocessing.get_context("spawn"), (str(Path.cwd()),)
+    with ProcessPoolExecutor(parallel, mp_context=context, initializer=prepare_to_call, initargs=here) as executor:
         yield lambda parameters: executor.submit(call_it, function, parameters)
+
+
+def prepare_to_call(folder: str) -> None:
+    """A terminal's Ctrl-C reaches this process too, and ends it without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.path.insert(0, folder)
 
 
 def called(function: Callable[..., float], parameters: Mapping[str, Any]) -> Future[float]:
@@ -137,6 +145,8 @@ def call_it(function: Callable[..., float] | str, parameters: Mapping[str, Any])
 def found(path: str) -> Callable[..., float]:
     """Raises UsageError where there is nothing of that name; an error within the module is the user's to see."""
     module, _, name = path.partition(":")
+    if not module or not name:
+        raise UsageError(f"--objective: {path} names no function: write my_pkg.mod:function")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -158,11 +168,7 @@ def begin(folder: Path, given: dict[str, Any]) -> None:
     if before is None:
         write_json(folder / SPEC, given)
         return
-    changed = [
-        f"{key}: {old} -> {new}"
-        for key, old, new in [("seed", before["seed"], given["seed"])]
-        + [(f"sweep.{key}", before["sweep"].get(key), value) for key, value in given["sweep"].items()]
-        if old != new
-    ]
+    old, new = dict(leaves(before)), dict(leaves(given))
+    changed = [f"{path}: {old.get(path)} -> {new.get(path)}" for path in {**old, **new} if old.get(path) != new.get(path)]
     if changed:
         raise UsageError("\n  ".join([f"{folder} holds another search, which cannot be gone on with:", *changed]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import launcher
-from tests.search.conftest import newest, results
+from tests.search.conftest import LAUNCH, newest, results
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 SPEC = """
@@ -49,9 +51,12 @@ def test_on_the_command_line(folder: Path, launch: Launch) -> None:
     assert f'x: {best["x"]}\nkind: "{best["kind"]}"\n' == (folder / "search.search/best.yaml").read_text()
     again = launch("search.yaml", "--objective", "mine:height", "--set", "sweep.trials=13", code=2)
     assert "sweep.trials: 12 -> 13" in again.stderr
+    again = launch("search.yaml", "--objective", "mine:height", "--set", "sweep.parameters.x.max=3.0", code=2)
+    assert "\n  sweep.parameters.x.max: 2.0 -> 3.0\n" in again.stderr
     refused = launch("search.yaml", "--objective", "mine:height", "--dry-run", "--nodes", "2", code=2).stderr
     assert "--dry-run, --nodes has no meaning with it" in refused
     assert "there is no module 'mein'" in launch("search.yaml", "--objective", "mein:height", "--set", "name=b", code=2).stderr
+    assert "mine names no function: write" in launch("search.yaml", "--objective", "mine", "--set", "name=d", code=2).stderr
     assert "mine has no 'hight'" in launch("search.yaml", "--objective", "mine:hight", "--set", "name=c", code=2).stderr
 
 
@@ -60,6 +65,21 @@ def test_several_at_a_time_come_to_the_same_as_their_numbers_say(folder: Path, l
         launch("search.yaml", "--objective", "mine:height", "--set", f"name={name}", "--set", "sweep.parallel=3",
                "--set", "sweep.max_failures=12")  # fmt: skip
     assert results(folder / "a.search") == results(folder / "b.search")
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_a_terminals_interrupt_ends_it_without_a_traceback(parallel: int, folder: Path) -> None:
+    (folder / "slow.py").write_text("import time\ndef fn(x, kind):\n    time.sleep(0.2)\n    return x * x\n")
+    words = ["search.yaml", "--objective", "slow:fn", "--set", f"sweep.parallel={parallel}", "--set", "sweep.trials=500"]
+    process = subprocess.Popen([*LAUNCH, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("trial 0 done")
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert said.endswith("[launch] interrupted: the same command goes on with the trials that are left\n")
+    assert "Traceback" not in said
 
 
 def test_from_python_it_is_optunas_study() -> None:
