@@ -25,6 +25,7 @@ from launcher.spec.sweep import Sweep
 
 SPEC = "sweep.json"
 """What the folder was begun with."""
+INTERRUPT = frozenset({signal.SIGINT})
 Told = Callable[[Trial, bool], None]
 """Called with each trial that has ended, and whether it is the best so far."""
 
@@ -120,12 +121,21 @@ def calling(function: Callable[..., float] | str, parallel: int) -> Iterator[Cal
         return
     context, here = multiprocessing.get_context("spawn"), (str(Path.cwd()),)
     with ProcessPoolExecutor(parallel, mp_context=context, initializer=prepare_to_call, initargs=here) as executor:
-        yield lambda parameters: executor.submit(call_it, function, parameters)
+
+        def submit(parameters: Parameters) -> Future[float]:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPT)  # inherited by a process that begins with it
+            try:
+                return executor.submit(call_it, function, parameters)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+        yield submit
 
 
 def prepare_to_call(folder: str) -> None:
     """A terminal's Ctrl-C reaches this process too, and ends it without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPT)
     sys.path.insert(0, folder)
 
 
