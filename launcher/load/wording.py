@@ -86,9 +86,15 @@ def hint(spot: Spot | None, node: Node) -> str:
         return f": write {SWITCHES[node.value.lower()]}"
     if int in kinds and isinstance(node.value, float) and node.value.is_integer():
         return f": write {int(node.value)}"
-    if any(str(kind).startswith("list[") for kind in kinds) and isinstance(node.value, str | int | float):
+    if isinstance(node.value, str | int | float) and any(is_list_for(node.value, kind) for kind in kinds):
         return f": write [{node.text}]"
     return guess(node.value, choices(spot)) if isinstance(node.value, str) else ""
+
+
+def is_list_for(value: object, kind: object) -> bool:
+    """Text is no item of a list of numbers."""
+    items = str(kind).removeprefix("list[")
+    return items != str(kind) and not (isinstance(value, str) and items.startswith(("int", "float", "typing.Annotated[int")))
 
 
 SWITCHES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}

@@ -188,6 +188,8 @@ def test_what_other_tools_call_it_leads_to_a_field(place: str) -> None:
     ("train.evaluate_every=0%", "expected more than 0, got '0%'"),
     ("checkpoint.every=0s", "expected more than 0, got '0s'"),
     ("log.every=0 steps", "expected more than 0, got '0 steps'"),
+    ("train.data.augment=[{target: noise, classes: 3}]", "expected a list of integers >= 0, got 3: write [3]"),
+    ("train.data.augment=[{target: noise, classes: minority}]", "expected a list of integers >= 0, got 'minority'"),
 ])  # fmt: skip
 def test_numbers_in_quotes_and_rhythms_of_nothing(
     problems: Callable[..., list[Problem]], train: str, override: str, message: str
