@@ -54,10 +54,15 @@ def parts(points: Curve, count: int) -> list[Curve]:
     return [points[begin:end] for begin, end in pairwise(edges) if end > begin]
 
 
-def noise(points: Curve) -> float:
-    """By how much a stretch's level is off: from the usual distance of neighbours, of which a trend has little part."""
+def apart(points: Curve) -> float:
+    """The usual distance of neighbours."""
     steps = [abs(after.value - before.value) for before, after in pairwise(points)]
-    return median(steps) / math.sqrt(len(points) / 4) if steps else 0.0
+    return median(steps) if steps else 0.0
+
+
+def noise(points: Curve) -> float:
+    """By how much a stretch's level is off: from the distance of neighbours, of which a trend has little part."""
+    return apart(points) / math.sqrt(len(points) / 4) if points else 0.0
 
 
 def lowest(points: Curve) -> Point:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from launcher.diagnosis.curves import Curve, Point, curve, level, long_enough, lowest, parts, peak_rate, rounded, typical
-from launcher.diagnosis.rate import BACK, became_nan, gone_up
+from launcher.diagnosis.curves import Curve, Point, apart, curve, level, long_enough, lowest, parts, peak_rate, rounded, typical
+from launcher.diagnosis.rate import BACK, SURE, became_nan, gone_up
 from launcher.diagnosis.verdict import Evidence, Records, Row, Verdict
 
 VANISHED = 1e-4
@@ -88,13 +88,14 @@ def norm_jumped(rows: Sequence[Row], *, gone: bool) -> Told:
     norms, clipped = whole(rows), any("grad_norm" in row for row in rows)
     if not norms or (clipped and not gone):
         return None
-    worst = max(norms, key=lambda point: point.value)
-    before = lowest([point for point in norms if point.step <= worst.step])
-    if worst.value < HUGE or not (gone or did_harm(curve(rows, "train/loss"), worst.step)):
+    train, worst = curve(rows, "train/loss"), max(norms, key=lambda point: point.value)
+    earlier = [point for point in norms if point.step < worst.step] or [worst]
+    before, lost = lowest([typical(part) for part in parts(earlier, 4)]), gone or learned_nothing(train)
+    if worst.value < HUGE:
         return None
-    if worst.value >= JUMP * before.value:
+    if worst.value >= JUMP * before.value and (lost or thrown_back(train, worst.step)):
         words = f"it was {before.value:.3g} at step {before.step}"
-    elif stays_high(norms):
+    elif lost and stays_high(norms):
         before, words = norms[-1], f"it is {norms[-1].value:.3g} at step {norms[-1].step}"
     else:
         return None
@@ -106,12 +107,17 @@ def stays_high(norms: Sequence[Point]) -> bool:
     return stretches[-1] >= max(HUGE, STAYS * stretches[0])
 
 
-def did_harm(train: Curve, at: int) -> bool:
-    """Whether the loss went up from that step on, or did not come down in the whole run."""
-    before, after = [point for point in train if point.step < at][-3:], [point for point in train if point.step >= at][:3]
-    if before and after and level(after) >= BACK * level(before):
-        return True
+def learned_nothing(train: Curve) -> bool:
     return long_enough(train) and level(parts(train, 4)[-1]) >= LEARNED * train[0].value
+
+
+def thrown_back(train: Curve, at: int) -> bool:
+    """Whether the loss went up from that step on, by more than batches differ."""
+    before, after = [point for point in train if point.step < at][-3:], [point for point in train if point.step >= at][:3]
+    if not before or not after:
+        return False
+    rise = level(after) - level(before)
+    return level(after) >= BACK * level(before) and rise > SURE * apart(train)
 
 
 def weights_replaced(rows: Sequence[Row]) -> Told:

@@ -144,6 +144,13 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a norm that does not come down, and no learning": (
         {"rows": rows(course(2.3, 2.3, noise=0.01), grad_a=course(5e4, 4e4))}, ["exploding gradients"]),
     "a spike that the loss does not notice": ({"rows": rows(FALLS, grad_a=[*[1.0] * 8, 500.0, *[1.0] * 11])}, []),
+    "norms that differ from batch to batch": (
+        {"rows": rows([*FALLS[:9], 1.9, 1.7, 1.5, *FALLS[12:]], grad_a=[*[700.0, 20.0] * 4, 2000.0, *[300.0] * 11])}, []),
+    "one sample alone in a batch, of norms as large as the targets": (
+        {"rows": rows([*FALLS[:9], 1.9, 1.7, 1.5, *FALLS[12:]], grad_a=[*[700.0] * 8, 9000.0, *[700.0] * 11])}, []),
+    "a spike among losses that differ": (
+        {"rows": rows([9.0, 5.0, 8.0, 9.0, 4.0, 6.0, 5.0, 7.0, 9.0, 5.0, 8.0, *course(6.0, 4.0, rows=9, noise=0.2)],
+                      grad_a=[*[3.0] * 7, 500.0, *[3.0] * 12])}, []),
     "a spike that throws the loss up for a while": (
         {"rows": rows([*FALLS[:9], 1.9, 1.7, 1.5, *FALLS[12:]], grad_a=[*[1.0] * 8, 500.0, *[1.0] * 11])},
         ["exploding gradients"]),
