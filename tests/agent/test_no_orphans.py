@@ -147,10 +147,9 @@ def test_the_resource_tracker_is_not_missed(job: Job) -> None:
     assert gone(marked(tree.mark))
 
 
-def test_temporary_folders_are_removed_even_of_a_killed_agent(job: Job, tmp_path: Path) -> None:
-    supervisor = job(caller={"TMPDIR": "/tmp/" + tmp_path.name[:20]})
-    Path("/tmp", tmp_path.name[:20]).mkdir(exist_ok=True)
-    folder = Path("/tmp", tmp_path.name[:20])
+def test_temporary_folders_are_removed_even_of_a_killed_agent(job: Job) -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # short: sockets lie below it
+    supervisor = job(caller={"TMPDIR": str(folder)})
     supervisor.start()
     assert list(folder.glob("launcher-*"))
     os.kill(supervisor.hear("hello")[0]["pid"], signal.SIGKILL)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -318,7 +319,13 @@ def test_a_rendezvous_that_dies_is_told_at_once(job: Job) -> None:
 
 
 def rendezvous(wrapper: int) -> list[psutil.Process]:
-    """What the fork server has forked, while there are no ranks."""
+    """The one of the fork server's children that listens; another looks at what the node is."""
     everyone = psutil.Process(wrapper).children(recursive=True)
     servers = [each.pid for each in everyone if "multiprocessing.forkserver" in " ".join(each.cmdline())]
-    return [each for each in everyone if each.ppid() in servers]
+    return [each for each in everyone if each.ppid() in servers and listens(each)]
+
+
+def listens(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return any(each.status == psutil.CONN_LISTEN for each in process.net_connections())
+    return False

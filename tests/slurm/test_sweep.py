@@ -60,9 +60,9 @@ def events(run: Path, name: str) -> list[dict[str, Any]]:
     return [entry for entry in entries if entry["event"] == name]
 
 
-def by_one(project: Project) -> list[dict[str, Any]]:
+def by_one(project: Project, *argv: str) -> list[dict[str, Any]]:
     """The same by one process, in an allocation with room for three trials."""
-    done = project.call("salloc", "--nodes=3", "--cpus-per-task=4", "--quiet", "launch", "sweep.yaml", "--json")
+    done = project.call("salloc", "--nodes=3", "--cpus-per-task=4", "--quiet", "launch", "sweep.yaml", "--json", *argv)
     assert done.returncode == 0, done.stderr
     return results(Path(json.loads(done.stdout)["path"]))
 

@@ -20,13 +20,14 @@ LEAD_S = 300
 
 def render(job: Job, plan: Plan, run: RunDir, template: str) -> str:
     return Template(template).substitute(
-        directives="\n".join(f"#SBATCH {line}" for line in directives(job, plan, run)),
+        directives="\n".join(f"#SBATCH {line}" for line in directives(job, run, at_a_time=plan.at_a_time)),
         setup="\n".join([*job.environment.setup, f"export {SET_UP}=1"]) if job.environment.setup else "# nothing to set up",
         supervisor=shlex.join(map(run.fill, plan.supervisor)),
     )
 
 
-def directives(job: Job, plan: Plan, run: RunDir) -> Iterator[str]:
+def directives(job: Job, run: RunDir, *, at_a_time: int | None = None) -> Iterator[str]:
+    """`at_a_time`: tasks of an array; None: one job."""
     wants, slurm = job.resources, job.resources.slurm
     yield option("job-name", job.name)
     yield option("nodes", nodes(job))
@@ -46,9 +47,9 @@ def directives(job: Job, plan: Plan, run: RunDir) -> Iterator[str]:
     if wants.time is not None:
         yield option("time", minutes(wants.time.seconds))
         yield option("signal", f"B:USR1@{LEAD_S}")
-    if plan.at_a_time is not None:
-        yield option("array", f"1-{tasks(plan.at_a_time)}%{plan.at_a_time}")
-    yield option("output", str(run.logs).replace("%", "%%") + f"/slurm-{'%j' if plan.at_a_time is None else '%A_%a'}.out")
+    if at_a_time is not None:
+        yield option("array", f"1-{tasks(at_a_time)}%{at_a_time}")
+    yield option("output", str(run.logs).replace("%", "%%") + f"/slurm-{'%j' if at_a_time is None else '%A_%a'}.out")
     yield option("chdir", job.workdir)
     yield from ("--open-mode=append", "--no-requeue", "--no-kill", "--export=ALL")
     yield from slurm.extra
