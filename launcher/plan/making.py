@@ -100,8 +100,8 @@ def torchrun_line(entry: Entry, world: World, cluster: Cluster) -> tuple[str, ..
 
 
 def settle(job: Job, plan: Plan) -> Job:
-    """The job with what `auto` came to: job.yaml as resolved. A sweep's ranks and threads apart: its trials share the machine."""
-    own = ("resources.procs_per_node", "resources.threads") if job.sweep is not None else ()
+    """The job with what `auto` came to: job.yaml as resolved. Of a sweep what its trials share is left to them."""
+    own = ("resources.procs_per_node", "resources.threads", "resources.nodes") if job.sweep is not None else ()
     came_to = {path.removeprefix("resources."): value for path, value in plan.resolved.items() if path not in own}
     return job.model_copy(update={"resources": job.resources.model_copy(update=came_to)})
 

@@ -12,7 +12,10 @@ from launcher.errors import UsageError
 from launcher.plan import CORES_PER_RANK, Cluster, Node, Plan, make_plan
 from launcher.protocol import ToAgent
 from launcher.spec import Job
+from launcher.spec.resources import NodeRange
 from launcher.supervisor.pool import Agent, News, Pool
+
+MOST_HOSTS = 100_000
 
 
 def parallel(job: Job) -> int:
@@ -51,10 +54,13 @@ def room(job: Job) -> int:
         return fitting(
             job, cores=sum(len(each.cpus) for each in whole.machines), gpus=sum(len(each.gpus) for each in whole.machines)
         )
-    if "nodes" in job.resources.model_fields_set:
-        everything = job.model_copy(update={"resources": job.resources.model_copy(update={"nodes": 1})})
-        return max(1, len(backends.of(everything).cluster(everything).machines) // job.resources.fewest)
-    return 1
+    return max(1, len(cluster_of(job, 1, MOST_HOSTS).machines) // job.resources.fewest)
+
+
+def cluster_of(job: Job, fewest: int, most: int) -> Cluster:
+    """So many nodes of what there is; those that do not answer are left out. Raises BackendError."""
+    wants = job.resources.model_copy(update={"nodes": NodeRange(min=fewest, max=most), "spares": 0})
+    return backends.of(job).cluster(job.model_copy(update={"resources": wants}))
 
 
 def fitting(job: Job, *, cores: int, gpus: int) -> int:
@@ -70,8 +76,7 @@ def fitting(job: Job, *, cores: int, gpus: int) -> int:
 def clusters(job: Job, count: int) -> list[Cluster]:
     """One for each of `count` trials at a time; their machines' agents are numbered throughout. Raises BackendError."""
     each = job.resources.fewest
-    wants = job.resources.model_copy(update={"nodes": each * count, "spares": 0})
-    whole = backends.of(job).cluster(job.model_copy(update={"resources": wants}))
+    whole = cluster_of(job, each * count, each * count)
     shared = whole.backend == "local" and (count > 1 or each > 1)
     return [
         replace(whole, machines=whole.machines[number * each : (number + 1) * each], rehearsal=shared) for number in range(count)
