@@ -178,17 +178,18 @@ def apart(sizes: Sequence[int]) -> dict[str, float]:
     dist.init_process_group("gloo")
     for case, (kind, _, _, reference) in CASES.items():
         measures = measures_of(case)
+        own = {}
         for samples in sizes:
+            values = measured(measures, *drawn(samples, kind), world)
+            own[samples] = values, measures.beside(world).tables.get("confusion_matrix")
+        by_rank = world.gather(own)
+        for samples in sizes[world.rank :: world.world_size]:
             output, target = drawn(samples, kind)
-            by_rank = world.gather(measured(measures, output, target, world))
-            tables = measures.beside(world).tables
-            if samples % world.world_size != world.rank:
-                continue
             for name, value in reference(output, target).items():
-                worst[f"{case}: {name}, {samples} samples"] = sum(difference(found[name], value) for found in by_rank)
+                worst[f"{case}: {name}, {samples} samples"] = sum(difference(each[samples][0][name], value) for each in by_rank)
             if kind == "classes":
                 matrix = sk.confusion_matrix(target, output.argmax(1), labels=range(CLASSES)).tolist()
-                assert tables == {"confusion_matrix": matrix}
+                assert [each[samples][1] for each in by_rank] == [matrix] * world.world_size
     dist.destroy_process_group()
     return worst
 
