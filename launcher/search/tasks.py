@@ -24,9 +24,11 @@ from launcher.rundir import RunDir
 from launcher.search.company import Departure, Fate, Held
 from launcher.search.tally import TAKEN, TRIAL
 from launcher.spec import Job
+from launcher.standing import standing
 from launcher.supervisor.arrival import CODES
 from launcher.supervisor.cause import Outcome
 from launcher.supervisor.errands import Errands
+from launcher.supervisor.following import followed_run
 
 JOINED, LEFT = "joined", "left"
 """Events: a task has come, and has gone."""
@@ -73,19 +75,25 @@ class Tasks:
         there = fold(ledger(self.run))
         if (nothing := self.nothing_to_do(there)) is not None:
             return nothing
+        other = followed_run(self.run)
+        if other is not None and (state := standing(other).state) != "done":  # the queue has waited for its end
+            return self.ended(f"run {other.id}, which it was to follow, is {state}. Begin all the same with launch resume")
         if there.state not in LIVE or there.job != self.array:  # no process and no host of the sweep's own: those are the tasks'
             record(self.run, "supervising", backend=self.plan.backend, job=self.array)
             record(self.run, "searching", trials=trials, parallel=parallel)
             if idle_arrays(list(ledger(self.run))) > MOST_IDLE:
-                reason = f"{MOST_IDLE} arrays in a row took no trial: see logs/slurm-*.out, then launch resume"
-                record(self.run, "failed", reason=reason, exit_code=1)
-                return Outcome(state="failed", exit_code=1, reason=reason)
+                return self.ended(f"{MOST_IDLE} arrays in a row took no trial: see logs/slurm-*.out, then launch resume")
             if there.successor is not None and there.job == self.array:
                 self.followed_by(there.successor)
             else:
                 self.errands.send(self.line_up, lambda _: None, lambda _: None)
         record(self.run, JOINED, job=self.own, host=socket.gethostname())
         return None
+
+    def ended(self, reason: str) -> Outcome:
+        """Before it began."""
+        record(self.run, "stopped", reason=reason, exit_code=75, job=self.array)
+        return Outcome(state="stopped", exit_code=75, reason=reason)
 
     def nothing_to_do(self, there: Summary) -> Outcome | None:
         if there.state in CODES and there.reason != NOT_BEGUN:

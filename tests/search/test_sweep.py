@@ -143,3 +143,11 @@ def test_a_dry_run_shows_what_would_be_tried_and_writes_nothing(folder: Path, la
     assert not (folder / "runs").exists()
     shown = json.loads(launch("sweep.yaml", "--dry-run", "--json").stdout)
     assert len(shown["sample"]) == shown["trials"] == 4
+
+
+def test_after_a_run_that_did_not_come_to_its_end_no_trial_begins(folder: Path, launch: Launch) -> None:
+    (folder / "sweep.yaml").write_text(TPE)
+    launch("base.yaml", "--prepare")
+    done = launch("sweep.yaml", "--after", "small", code=75)
+    assert "which it was to follow, is stopped" in done.stdout + done.stderr
+    assert not list(folder.glob("runs/*/trials/*"))

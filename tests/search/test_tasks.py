@@ -24,6 +24,7 @@ from launcher.search.loop import Search
 from launcher.search.tasks import Tasks
 from launcher.search.trials import Trial
 from launcher.supervisor.cause import Failure, Outcome
+from launcher.supervisor.following import follow
 
 SWEEP = """
 extends: base.yaml
@@ -280,7 +281,23 @@ def test_arrays_that_take_no_trial_do_not_follow_each_other_for_ever(array: Call
     last = Tasks(there.run, there.job, read_plan(there.run), there.queue, array="370")  # type: ignore[arg-type]
     nothing = last.arrive(trials=3, parallel=3)
     assert nothing is not None
-    assert (nothing.state, there.state[0]) == ("failed", "failed")
+    assert (nothing.state, there.state[0]) == ("stopped", "stopped")
+
+
+def test_it_does_not_begin_after_a_run_that_failed(array: Callable[[str], Array], folder: Path) -> None:
+    there, other = array(SWEEP), RunDir(folder / "other")
+    other.path.mkdir()
+    record(other, "failed", reason="no such net")
+    follow(there.run, other)
+    task = Tasks(there.run, there.job, read_plan(there.run), there.queue, array="10")  # type: ignore[arg-type]
+    nothing = task.arrive(trials=3, parallel=3)
+    assert nothing is not None
+    assert "run other, which it was to follow, is failed" in str(nothing.reason)
+    assert there.state[0] == "stopped"
+    record(other, "done")
+    assert Tasks(there.run, there.job, read_plan(there.run), there.queue, array="11").arrive(trials=3, parallel=3) is not None  # type: ignore[arg-type]
+    record(there.run, "queued", job="12")
+    assert Tasks(there.run, there.job, read_plan(there.run), there.queue, array="12").arrive(trials=3, parallel=3) is None  # type: ignore[arg-type]
 
 
 def test_a_request_ends_all_of_them(array: Callable[[str], Array]) -> None:
