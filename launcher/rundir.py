@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,13 +155,19 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
 
 def aside_of(path: Path) -> Path:
     """Where a file is written before it takes its name."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}")
+    return path.with_name(f".{path.name}.{numbering()}.{os.getpid()}.{os.urandom(3).hex()}")
+
+
+@cache
+def numbering() -> str:
+    """Within which a process's number means something: this host, or a container on it that counts for itself."""
+    return f"{socket.gethostname()}-{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def clear_asides(run: RunDir) -> None:
     """What writers of this host left when they were killed half way."""
     for folder in ("", "logs/attempt-*/", "plots/"):
-        for aside in run.path.glob(f"{folder}.*.{socket.gethostname()}.*.??????"):
+        for aside in run.path.glob(f"{folder}.*.{numbering()}.*.??????"):
             pid = aside.name.split(".")[-2]
             if pid.isdecimal() and not Path("/proc", pid).exists():
                 with suppress(OSError):

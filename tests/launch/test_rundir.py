@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import BackendError, UsageError
-from launcher.rundir import RunDir, json_lines, locked, new_run_dir, owner, write_atomic
+from launcher.rundir import RunDir, json_lines, locked, new_run_dir, numbering, owner, write_atomic
 
 HOLD = """
 import sys, time
@@ -77,11 +77,13 @@ def test_what_a_killed_writer_left_goes_with_the_next_holder(tmp_path: Path) -> 
     attempt = RunDir(tmp_path).attempt(2) / "devices.json"
     assert subprocess.run([sys.executable, "-c", WRITE, str(attempt)]).returncode == -signal.SIGKILL
     assert [len(list(each.glob(".*"))) for each in (tmp_path, attempt.parent)] == [1, 1]
-    of_somebody = tmp_path / f".a.{socket.gethostname()}.{os.getpid()}.abcdef"
+    of_somebody = tmp_path / f".a.{numbering()}.{os.getpid()}.abcdef"
     of_somebody.touch()
+    in_a_container = tmp_path / f".a.{socket.gethostname()}-1.{2**30}.abcdef"  # which counts its processes for itself
+    in_a_container.touch()
     with locked(RunDir(tmp_path)):
         pass
-    assert set(tmp_path.rglob(".*")) == {RunDir(tmp_path).lock, of_somebody}
+    assert set(tmp_path.rglob(".*")) == {RunDir(tmp_path).lock, of_somebody, in_a_container}
 
 
 def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
