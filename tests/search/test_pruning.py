@@ -89,7 +89,9 @@ def by_optuna_alone(method: str, curves: list[Curve]) -> list[int | None]:
     return found
 
 
-@pytest.mark.parametrize("method", PRUNERS)
+@pytest.mark.parametrize(
+    "method", ["hyperband", *(pytest.param(name, marks=pytest.mark.long) for name in PRUNERS if name != "hyperband")]
+)
 def test_what_the_rule_says_is_pruned_and_nothing_else(method: str, folder: Path, launch: Launch) -> None:
     (folder / "mine.py").write_text(NET)
     (folder / "sweep.yaml").write_text(SWEEP % (EPOCHS, method, WARMUP))
