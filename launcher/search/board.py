@@ -52,7 +52,7 @@ class Board:
     # What others do
 
     def catch_up(self) -> None:
-        """Takes in what was written since by any process, this one included; writes nothing."""
+        """Takes in what was written since by any process, this one included; the ledger stays as it is."""
         for entry in self.news:
             self.hear(entry)
         if self.shared:

@@ -16,6 +16,7 @@ from launcher.spec.resources import NodeRange
 from launcher.supervisor.pool import Agent, News, Pool
 
 MOST_HOSTS = 100_000
+"""More than anybody names: of a range of nodes all are taken that answer."""
 
 
 def parallel(job: Job) -> int:
