@@ -14,6 +14,8 @@ from launcher.spec.target import Target
 from launcher.spec.train import Train
 
 WORKER = "launcher.worker"
+COMPILER = "torch._dynamo"
+"""A second's import, which torch leaves to the first optimizer that is made (torch/_compile.py), compiled or not."""
 
 
 def make_entry(job: Job, cwd: str) -> Entry:
@@ -52,7 +54,7 @@ def targets(train: Train) -> Iterator[tuple[Kind, Target]]:
 
 def preloads(train: Train) -> tuple[str, ...]:
     """What the fork server imports once for all ranks and attempts. A user's own modules are left to the ranks (CUDA)."""
-    needed = ["torch", "torch.distributed", "launcher.worker.train"]
+    needed = ["torch", "torch.distributed", COMPILER, "launcher.worker.train"]
     for kind, target in targets(train):
         entry = CATALOGUE.get((kind, target.target))
         needed += entry.needs if entry else ()

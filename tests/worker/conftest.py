@@ -5,5 +5,12 @@ from __future__ import annotations
 import multiprocessing
 
 multiprocessing.set_forkserver_preload(
-    ["torch", "launcher.worker.train", "launcher.worker.data.digits", "sklearn.model_selection", "torchvision.transforms.v2"]
+    [
+        "torch",
+        "torch._dynamo",
+        "launcher.worker.train",
+        "launcher.worker.data.digits",
+        "sklearn.model_selection",
+        "torchvision.transforms.v2",
+    ]
 )

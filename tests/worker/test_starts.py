@@ -97,3 +97,43 @@ def test_debug_shows_the_first_steps_in_one_process(tmp_path: Path) -> None:
     assert header.split() == ["step", "loss", "grad", "norm", "memory", "data", "forward", "backward", "step"]
     assert [row.split()[0] for row in rows] == ["1", "2"]
     assert not run.checkpoints.exists()
+
+
+REMEMBERS = """
+import os, sys
+
+os.register_at_fork(after_in_child=lambda: setattr(sys, "at_fork", set(sys.modules)))
+"""
+LOOKS = """
+import atexit, json, os, sys
+from pathlib import Path
+import torch
+
+class Net(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(64, 10)
+        atexit.register(write)
+
+def write():
+    Path(f"late-{os.environ['RANK']}.json").write_text(json.dumps(sorted(set(sys.modules) - sys.at_fork)))
+"""
+FEW = 40
+"""Modules that take milliseconds; torch's compiler alone is a thousand."""
+
+
+def test_a_forked_rank_finds_imported_what_torch_imports_late(tmp_path: Path) -> None:
+    """Its compiler, for one, for the first optimizer that is made: a second of every rank's, at every start."""
+    (tmp_path / "sitecustomize.py").write_text(REMEMBERS)
+    (tmp_path / "looks.py").write_text(LOOKS)
+    resources = {"procs_per_node": 2, "threads": 1, "device": "cpu"}
+    job = a_job(model="looks:Net", data=DATA, metrics=["accuracy"], optimizer={"target": "adamw", "lr": 0.01})
+    (tmp_path / "job.yaml").write_text(json.dumps({**job, "name": "looks", "resources": resources}))
+    ended = subprocess.run(
+        [str(BESIDE / "launch"), "job.yaml"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    for rank in (0, 1):
+        late = json.loads((tmp_path / f"late-{rank}.json").read_text())
+        assert "looks" in late
+        assert len(late) < FEW, late
