@@ -18,6 +18,7 @@ import torch.distributed as dist
 from launcher.rundir import RunDir
 from launcher.spec import Job
 from launcher.worker.errors import WorkerError
+from launcher.worker.heap import keep_what_is_freed
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -124,6 +125,8 @@ def joined(job: Job) -> Iterator[World]:
     set_threads(job, world)
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
+    else:
+        keep_what_is_freed()
     if world.world_size > 1:
         assert job.train is not None
         backend = "cpu:gloo,cuda:nccl" if world.device.type == "cuda" else "gloo"

@@ -3,9 +3,7 @@
     python -m tests.benchmarks.evaluation [SAMPLES [PAIRS]]
 
 Turn by turn in one process: on a GPU where there is one, else by one CPU thread, whose time of work is taken: a busy machine then
-disturbs less. Before the first pair the heap is settled: until a block of some size was freed, glibc gives memory back to the
-system after each batch, and a fifth of the work is page faults. How many each side has is chance: without this, the first ratio
-was anything from 0.9x to 1.2x.
+disturbs less.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from launcher.worker.build import Training, build
 from launcher.worker.data.nested import on_device
 from launcher.worker.ddp import call_model
 from launcher.worker.evaluate import evaluate
+from launcher.worker.heap import keep_what_is_freed
 from launcher.worker.job import read_job
 from launcher.worker.world import World, choose_device
 from tests.benchmarks.paired import in_turn, report
@@ -31,8 +30,6 @@ SAMPLES = 100_000
 BATCH = 128
 PAIRS = 5
 REACH = 1.05
-LARGEST_MMAPPED = 2**25
-"""glibc's threshold follows freed blocks up to this many bytes."""
 METRICS: dict[str, list[Any]] = {
     "loss and accuracy": ["accuracy"],
     "loss and seven metrics": ["accuracy", {"target": "top_k", "top_k": 3}, "precision", "recall", "f1", "specificity",
@@ -76,14 +73,9 @@ def evaluated(training: Training) -> float:
     return now(training) - began
 
 
-def settle_heap() -> None:
-    """Freed blocks of this size and their double stay in the process from now on (M_MMAP_THRESHOLD in mallopt(3))."""
-    torch.empty(LARGEST_MMAPPED - 2**16, dtype=torch.uint8)
-
-
 def main(samples: int, pairs: int) -> None:
     torch.set_num_threads(1)
-    settle_heap()
+    keep_what_is_freed()  # as in every rank: how many page faults each side has would otherwise be chance
     for name, metrics in METRICS.items():
         with tempfile.TemporaryDirectory() as folder:
             each = training(Path(folder) / "run", samples, metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from launcher.worker.world import World
 
 RIGHT, FOUND, WANTED = range(3)
 AT_ONCE = 2**16
-"""Marks that are counted together, when there are so many: to count those of each batch takes as long as its loss."""
+"""Marks that are counted together: to count those of each batch takes as long as its loss."""
 
 
 @dataclass
@@ -25,28 +25,40 @@ class Counts:
     """(3, classes or labels) in float64: right, found, wanted; on the outputs' device."""
     whole: Tensor | float = 0.0
     """Of how many: samples that count."""
-    waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Found and wanted of what is not counted yet."""
-    marks: int = 0
-    """How many of these there are."""
+    waiting: Tensor | None = None
+    """(2, rows) or (2, rows, labels): found and wanted of what is not counted yet. One block for all batches: a small one kept
+    of each would lie in the middle of what the next batch's outputs could take up again, and every page of theirs be new."""
+    held: int = 0
+    """Rows of it that are taken."""
 
     def start(self) -> None:
-        self.task, self.counted, self.whole, self.waiting, self.marks = None, None, 0.0, [], 0
+        self.task, self.counted, self.whole, self.waiting, self.held = None, None, 0.0, None, 0
 
     def add(self, seen: Seen) -> None:
         self.task = seen.classes(self.name)
-        self.waiting.append((seen.found, seen.wanted))
-        self.marks += seen.wanted.numel()
-        if self.marks >= AT_ONCE:
+        found, wanted = seen.found, seen.wanted
+        rows = AT_ONCE // wanted.shape[1:].numel()
+        if self.held + len(wanted) > rows:
             self.count()
+        if len(wanted) > rows:
+            self.include(found, wanted)
+            return
+        if self.waiting is None:
+            self.waiting = wanted.new_empty(2, rows, *wanted.shape[1:])
+        taken = slice(self.held, self.held + len(wanted))
+        self.waiting[0, taken], self.waiting[1, taken] = found, wanted
+        self.held = taken.stop
 
     def count(self) -> None:
-        if self.task is None or not self.waiting:
-            return
-        found, wanted = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
+        if self.waiting is not None and self.held:
+            self.include(*self.waiting[:, : self.held])
+            self.held = 0
+
+    def include(self, found: Tensor, wanted: Tensor) -> None:
+        assert self.task is not None
         counted, whole = of_bits(found, wanted) if self.task.kind == "multilabel" else of_classes(found, wanted, self.task.wide)
         self.counted = counted if self.counted is None else self.counted + counted
-        self.whole, self.waiting, self.marks = whole + self.whole, [], 0
+        self.whole = whole + self.whole
 
     def agree(self, world: World) -> None:
         """From here on they are those of all ranks. A collective."""
