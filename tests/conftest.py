@@ -10,6 +10,25 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+MACHINES = ("cluster", "park")
+"""Fixtures whose tests take turns: there is one of each."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under `-n --dist loadgroup`, tests of a file stay together, as its fixtures are made once; so do all that share machines,
+    and these begin: they take longest."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    groups = {item: next((name for name in MACHINES if name in fixtures(item)), str(item.path)) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: groups[item] not in MACHINES)
+
+
+def fixtures(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No variable of the caller's reaches a test: no rank's environment, no place for runs, no key, no memory of other runs."""

@@ -203,6 +203,7 @@ def chaos(cluster: Cluster, place: Path, expected: dict[str, Any], *, minutes: f
         print(table(happened), flush=True)
 
 
+@pytest.mark.long
 def test_whatever_happens_it_ends_as_if_undisturbed(cluster: Cluster, place: Path, undisturbed: dict[str, Any]) -> None:
     chaos(cluster, place, undisturbed, minutes=0.5, seed=0)
 

@@ -98,8 +98,7 @@ def kill_and_resume(bench: Bench, ranks: int, seconds: float, seed: int) -> dict
     return outcome(bench.run())
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-@pytest.mark.parametrize("seed", range(len(VICTIMS)))
+@pytest.mark.parametrize(("seed", "ranks"), [(0, 2), (1, 3), (2, 1), (3, 2), (4, 3)])
 def test_it_ends_as_if_undisturbed(bench: Bench, undisturbed: Any, ranks: int, seed: int) -> None:
     expected, seconds = undisturbed[ranks]
     assert kill_and_resume(bench, ranks, seconds, seed) == expected

@@ -149,6 +149,9 @@ def remains(scene: Scene, run: Path) -> list[str]:
     own = (".supervisor", ".mark.json")
     hidden = [each for each in run.rglob(".*") if each.name not in own and not each.name.endswith(".damaged")]
     memory = shared_memory() - scene.memory
+    for _ in range(50 if memory else 0):  # what a stranger's training leaves while it ends is gone again in a moment
+        memory &= shared_memory()
+        time.sleep(0.1)
     kept = [each for each in scene.temporary.iterdir() if not each.name.startswith("torchinductor_")]  # torch's own cache
     return [str(each) for each in (*hidden, *memory, *kept)]
 

@@ -42,7 +42,9 @@ def written(job: Path) -> dict[str, Any]:
     return {"train.optimizer.lr": train.optimizer.model_dump()["lr"], "train.data.batch_size": train.data.batch_size}
 
 
-@pytest.mark.parametrize("method", TRIALS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=pytest.mark.long) if name in ("gp", "cma") else name for name in TRIALS]
+)
 def test_each_trial_is_trained_with_what_was_drawn_for_it(method: str, folder: Path, launch: Launch) -> None:
     (folder / "sweep.yaml").write_text(SWEEP % (method, TRIALS[method], LISTS if method == "grid" else RANGES))
     launch("sweep.yaml")

@@ -35,14 +35,14 @@ def weights(run: RunDir) -> tuple[int, str]:
 
 
 def test_stopped_and_continued(project: Project) -> None:
-    alone = project.launch(training(project, "alone", steps=3000, backend="local", agent="launcher"))
+    alone = project.launch(training(project, "alone", steps=1000, backend="local", agent="launcher"))
     assert alone.returncode == 0, alone.stderr
     (local,) = (project.folder / "runs").glob("*-alone-*")
-    run = project.submit(training(project, "apart", steps=3000, backend="slurm", agent="torchrun"))
+    run = project.submit(training(project, "apart", steps=1000, backend="slurm", agent="torchrun"))
     project.wait(run, "running")
     project.launch("stop", str(run), "--wait")
-    assert project.wait(run, "stopped")["step"] < 3000
+    assert project.wait(run, "stopped")["step"] < 1000
     resumed = project.launch("resume", str(run))
     assert resumed.returncode == 0, resumed.stderr
-    project.wait(run, "done", timeout_s=120)
+    project.wait(run, "done", timeout_s=240)
     assert weights(RunDir(run)) == weights(RunDir(local))
