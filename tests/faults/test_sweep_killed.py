@@ -129,6 +129,7 @@ def disturbed(scene: Scene, job: dict[str, Any], dice: random.Random, *, kills: 
     return came_to(scene)
 
 
+@pytest.mark.long
 def test_a_few_kills_change_nothing_that_is_tried(scenes: Callable[[], Scene]) -> None:
     job = spec("random", 6)
     expected, seconds = plain(scenes(), job)

@@ -26,7 +26,9 @@ def weights(run: Path) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in load_file(last / "model.safetensors").items()}
 
 
-@pytest.mark.parametrize("how", ["{procs_per_node: 2, threads: 1}", "{procs_per_node: auto, threads: auto}"])
+@pytest.mark.parametrize(
+    "how", ["{procs_per_node: 2, threads: 1}", pytest.param("{procs_per_node: auto, threads: auto}", marks=pytest.mark.long)]
+)
 def test_alone_it_gives_the_best_trials_weights(how: str, folder: Path, launch: Launch) -> None:
     (folder / "sweep.yaml").write_text(
         f"extends: base.yaml\nresources: {how}\nsweep:\n"
@@ -87,7 +89,7 @@ sweep: {{metric: val/accuracy, goal: maximize, folds: 5}}
 @pytest.mark.parametrize(
     ("given", "data", "theirs"),
     [
-        (IRIS, datasets.load_iris, make_pipeline(StandardScaler(), LogisticRegression(C=10))),
+        pytest.param(IRIS, datasets.load_iris, make_pipeline(StandardScaler(), LogisticRegression(C=10)), marks=pytest.mark.long),
         (DIGITS, datasets.load_digits, LogisticRegression(max_iter=3000)),
     ],
     ids=["iris", "digits"],

@@ -128,6 +128,7 @@ def test_a_killed_task_gives_its_trial_back(project: Project) -> None:
     nothing_left(project, run)
 
 
+@pytest.mark.long
 def test_stopped_and_resumed(project: Project) -> None:
     run = sweep(project, METHODS["random"], *LONGER)
     begun(run)

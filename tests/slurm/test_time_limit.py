@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
+import pytest
+
 from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_counting, wait_for_end
 
 
@@ -49,6 +51,7 @@ def test_by_hand_with_sbatch_a_run_goes_on_in_the_next_job(counting: Counting) -
     wait(run, lambda: not counting.queued(), "an empty queue")
 
 
+@pytest.mark.long
 def test_torchrun_in_the_agents_place_goes_on_in_the_next_job(counting: Counting) -> None:
     run = counting.launch(400, resources={"nodes": 2, "time": "10m", "agent": "torchrun"})
     wait_for_counting(run, 2)
