@@ -1,8 +1,9 @@
-"""What holds for every test: a clean environment, and no real W&B."""
+"""What holds for every test: a clean environment, no real W&B, and which of them stay together where they run side by side."""
 
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -10,23 +11,33 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-MACHINES = ("cluster", "park")
-"""Fixtures whose tests take turns: there is one of each."""
+MACHINES = ("tests/slurm", "tests/hosts")
+"""Folders whose tests share machines, and take turns."""
+
+
+def together(nodeid: str) -> str:
+    """What is not torn apart under `pytest -n 3`: tests that share machines, or those of a file, whose fixtures are made once."""
+    file = nodeid.partition("::")[0]
+    return next((folder for folder in MACHINES if file.startswith(folder)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    # Not `--dist loadgroup`: xdist 3.8 passes over the groups under pytest 9.2.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return together(nodeid)
+
+    config.option.loadscopereorder = False  # but as they were collected
+    return Together(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under `-n --dist loadgroup`, tests of a file stay together, as its fixtures are made once; so do all that share machines,
-    and these begin: they take longest."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    groups = {item: next((name for name in MACHINES if name in fixtures(item)), str(item.path)) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: groups[item] not in MACHINES)
-
-
-def fixtures(item: pytest.Item) -> list[str]:
-    return getattr(item, "fixturenames", [])
+    """Beside others, what takes longest begins."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: together(item.nodeid) not in MACHINES)
 
 
 @pytest.fixture(autouse=True)

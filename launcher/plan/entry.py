@@ -14,8 +14,7 @@ from launcher.spec.target import Target
 from launcher.spec.train import Train
 
 WORKER = "launcher.worker"
-COMPILER = "torch._dynamo"
-"""A second's import, which torch leaves to the first optimizer that is made (torch/_compile.py), compiled or not."""
+FIRST_OPTIMIZER = "launcher.worker.first_optimizer"
 
 
 def make_entry(job: Job, cwd: str) -> Entry:
@@ -34,6 +33,7 @@ def make_entry(job: Job, cwd: str) -> Entry:
     else:
         assert run.program is not None
         kind, target, args = "program", run.program[0], [*run.program[1:], *run.args]
+    # Not FIRST_OPTIMIZER: whether a script makes one is not known, and those that make none would start a second later.
     preload = () if kind == "program" else ("torch", "torch.distributed")
     return Entry(kind=kind, target=target, argv=tuple(args), cwd=cwd, preload=preload, stop_grace_s=run.stop_grace.seconds,
                  engine=engine, max_restarts=restarts)  # fmt: skip
@@ -54,7 +54,7 @@ def targets(train: Train) -> Iterator[tuple[Kind, Target]]:
 
 def preloads(train: Train) -> tuple[str, ...]:
     """What the fork server imports once for all ranks and attempts. A user's own modules are left to the ranks (CUDA)."""
-    needed = ["torch", "torch.distributed", COMPILER, "launcher.worker.train"]
+    needed = ["torch", "torch.distributed", FIRST_OPTIMIZER, "launcher.worker.train"]
     for kind, target in targets(train):
         entry = CATALOGUE.get((kind, target.target))
         needed += entry.needs if entry else ()

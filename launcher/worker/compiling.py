@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from torch import nn
@@ -15,8 +16,12 @@ MOST_SHAPES = 256
 
 def compile_model(model: nn.Module) -> None:
     """In place: names and state stay. What cannot be compiled runs as it is, and the reason is printed."""
-    import torch._dynamo  # takes a second
+    import torch._dynamo
+    import torch._inductor.config
 
+    # Chosen when the fork server imported it, by the cores of the node: a rank may be kept to few of them.
+    inductor: Any = torch._inductor.config
+    inductor.compile_threads = min(inductor.compile_threads, len(os.sched_getaffinity(0)))
     settings: Any = torch._dynamo.config
     settings.suppress_errors = True
     settings.recompile_limit = settings.accumulated_recompile_limit = MOST_SHAPES

@@ -75,7 +75,7 @@ def evaluated(training: Training) -> float:
 
 def main(samples: int, pairs: int) -> None:
     torch.set_num_threads(1)
-    keep_what_is_freed()  # as in every rank: how many page faults each side has would otherwise be chance
+    keep_what_is_freed()  # as in every rank on the CPU: how many page faults each side has would otherwise be chance
     for name, metrics in METRICS.items():
         with tempfile.TemporaryDirectory() as folder:
             each = training(Path(folder) / "run", samples, metrics)

@@ -204,11 +204,6 @@ def chaos(cluster: Cluster, place: Path, expected: dict[str, Any], *, minutes: f
 
 
 @pytest.mark.long
-def test_whatever_happens_it_ends_as_if_undisturbed(cluster: Cluster, place: Path, undisturbed: dict[str, Any]) -> None:
-    chaos(cluster, place, undisturbed, minutes=0.5, seed=0)
-
-
-@pytest.mark.long
 @pytest.mark.timeout(0)
 def test_for_as_long_as_it_is_told(cluster: Cluster, place: Path, undisturbed: dict[str, Any]) -> None:
     minutes, seed = float(os.environ.get("CHAOS_MINUTES", "60")), int(os.environ.get("CHAOS_SEED", str(int(time.time()))))

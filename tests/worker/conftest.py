@@ -7,7 +7,7 @@ import multiprocessing
 multiprocessing.set_forkserver_preload(
     [
         "torch",
-        "torch._dynamo",
+        "launcher.worker.first_optimizer",
         "launcher.worker.train",
         "launcher.worker.data.digits",
         "sklearn.model_selection",

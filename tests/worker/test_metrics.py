@@ -223,7 +223,7 @@ def test_equals_scikit_learn(world_size: int, sizes: Sequence[int]) -> None:
 def test_counts_are_the_same_however_many_are_counted_at_once(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     output, target = drawn(100, CASES[case][0])
     expected = measured(measures_of(case), output, target, ALONE)
-    for at_once in (1, 2 * MICRO + 1, 100):
+    for at_once in (1, 2 * MICRO + 1, (2 * MICRO + 1) * CLASSES, 100):
         monkeypatch.setattr(counts, "AT_ONCE", at_once)
         assert measured(measures_of(case), output, target, ALONE) == pytest.approx(expected, abs=0, nan_ok=True)
 

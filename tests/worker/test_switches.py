@@ -168,13 +168,12 @@ MLP = {"target": "mlp", "in_features": 64, "hidden": [16], "out_features": 10}
 COMPILING_MAY_TAKE_S = 700
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("train", [
     {"model": MLP},
-    {"model": MLP | {"dropout": 0.2, "batch_norm": True}, "activation_checkpointing": True},
-    {"model": CNN, "channels_last": True, **IMAGES},
+    pytest.param({"model": MLP | {"dropout": 0.2, "batch_norm": True}, "activation_checkpointing": True}, marks=pytest.mark.long),
+    pytest.param({"model": CNN, "channels_last": True, **IMAGES}, marks=pytest.mark.long),
 ])  # fmt: skip
-@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("world_size", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_compiled_it_trains_alike(tmp_path: Path, train: dict[str, Any], world_size: int) -> None:
     exact = train | {"precision": "fp64", "max_steps": 3}
     plain, run = (run_of(tmp_path / str(way), a_job(**exact, compile=way)) for way in (False, True))
