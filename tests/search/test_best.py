@@ -44,6 +44,7 @@ def test_alone_it_gives_the_best_trials_weights(how: str, folder: Path, launch: 
     assert weights(newest(folder, "alone")) == weights(sweep / "trials/1") != weights(sweep / "trials/0")
 
 
+@pytest.mark.long
 def test_with_folds_it_is_the_job_with_the_best_parameters_on_all_the_data(folder: Path, launch: Launch) -> None:
     (folder / "sweep.yaml").write_text(
         "extends: base.yaml\nsweep:\n  {method: grid, metric: val/loss, goal: minimize, folds: 2, parallel: 1,\n"

@@ -116,6 +116,7 @@ def trained(counting: Counting, **parts: Any) -> RunDir:
     return run
 
 
+@pytest.mark.long
 def test_a_training_that_hung_ends_as_if_it_had_not(counting: Counting) -> None:
     run = trained(counting, env={"HANGS": "1"})
     told = events(run, "failure")

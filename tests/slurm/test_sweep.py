@@ -106,6 +106,7 @@ def test_trials_are_compared_across_tasks_and_pruned(project: Project, method: s
 LONGER = ("--set", "train.epochs=40", "--set", "checkpoint.every=1 epoch")
 
 
+@pytest.mark.long
 def test_a_dead_node_gives_its_trial_back(project: Project) -> None:
     run = sweep(project, METHODS["random"], *LONGER)
     begun(run)

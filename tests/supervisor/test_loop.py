@@ -164,7 +164,7 @@ def test_a_signal_saves_and_stops(scripted: Scripted, number: signal.Signals, co
     assert (outcome.state, outcome.exit_code, outcome.reason) == ("stopped", code, "saved, can be continued")
 
 
-@pytest.mark.parametrize("backend", ["local", "slurm"])
+@pytest.mark.parametrize("backend", ["local", pytest.param("slurm", marks=pytest.mark.long)])
 def test_agents_that_die_again_and_again_are_given_up(scripted: Scripted, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     dying = {str(attempt): {"die": 0.02, "node": 1} for attempt in range(1, 30)}
     run = scripted(dying, retry={"max_restarts": 3, "lost_after": "1s"}, resources={"nodes": 2})

@@ -12,5 +12,6 @@ multiprocessing.set_forkserver_preload(
         "launcher.worker.data.digits",
         "sklearn.model_selection",
         "torchvision.transforms.v2",
+        "pytest",
     ]
 )

@@ -324,7 +324,7 @@ class Slow(Noisy):
 
 class SlowOnRankOne(OfFeatures):
     def forward(self, features: Tensor) -> Tensor:
-        time.sleep(0.01 if os.environ.get("RANK") == "1" else 0.0)
+        time.sleep(0.04 if os.environ.get("RANK") == "1" else 0.0)
         return super().forward(features)
 
 

@@ -104,7 +104,6 @@ def test_a_full_disk_is_explained_and_leaves_nothing_half_written(small_disk: Pa
 
 def started(run: RunDir, last_step: int) -> multiprocessing.process.BaseProcess:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["launcher.worker.checkpoint", "pytest"])
     process = context.Process(target=trainings.train_on, args=(str(run.path), last_step))
     process.start()
     return process

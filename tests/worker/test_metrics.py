@@ -203,7 +203,6 @@ def difference(found: float, expected: float) -> float:
     ("world_size", "sizes"),
     [
         (1, SIZES),
-        (3, SIZES),
         (4, SIZES[:5]),
         *(pytest.param(world, range(1, 401), marks=pytest.mark.long) for world in (1, 2, 3, 4)),
     ],

@@ -53,6 +53,8 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
         "data": {"train": {"target": "sets:Stream", "samples": 95}, "batch_size": 20},
     }),
 }  # fmt: skip
+IN_THE_SUITE = {"three ranks", "own batch norms", "an average of the weights, and early stopping",
+                "images, augmented, read by processes", "imbalanced", "a stream"}  # fmt: skip
 
 
 def job(**train: Any) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def outcome(run: RunDir) -> tuple[str, dict[str, str], str]:
     return newest.name, tensors, run.metrics.read_text()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case if case in IN_THE_SUITE else pytest.param(case, marks=pytest.mark.long) for case in CASES])
 def test_stopped_again_and_again_it_ends_the_same(tmp_path: Path, case: str) -> None:
     world_size, train = CASES[case]
     undisturbed, disturbed = (run_of(tmp_path / name, job(**train)) for name in ("undisturbed", "disturbed"))

@@ -20,7 +20,7 @@ from launcher.worker.job import read_job
 from launcher.worker.world import World, joined
 
 HERE = str(Path(__file__).parent)
-RANK_MAY_TAKE_S = 120
+RANK_MAY_TAKE_S = 240
 
 
 def free_port() -> int:
