@@ -18,7 +18,7 @@ from launcher.rundir import json_lines
 from launcher.spec.target import Target
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import evaluate
-from launcher.worker.metrics import Measures, counts, make_measures
+from launcher.worker.metrics import Measures, counts, make_measures, rows
 from launcher.worker.metrics.error_rate import edits, spoken
 from launcher.worker.metrics.seen import Reading
 from launcher.worker.views import matrices
@@ -355,3 +355,18 @@ def test_what_an_evaluation_cannot_do_is_told_before_the_first_step(tmp_path: Pa
         for message, expected in zip(found, words, strict=True):
             assert expected in message
             assert message.startswith(("spec, rank 0 from this one: ", "dict_keys"))
+
+
+@pytest.mark.parametrize("values", [1, 5, 6, 100])
+@pytest.mark.parametrize("width", [(), (2,)])
+def test_rows_come_back_as_they_were_added(values: int, width: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "VALUES", values)
+    batches = [torch.rand(count, *width) for count in (3, 0, 3, 7, 1, 2)]
+    kept = rows.Rows()
+    assert kept.all() is None
+    for _ in range(2):
+        for batch in batches:
+            kept.add(batch)
+        assert torch.equal(kept.all(), torch.cat(batches))
+        assert all(part.untyped_storage().nbytes() == part.nbytes for part in kept.parts()[-1:])
+        kept.clear()

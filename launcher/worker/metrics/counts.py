@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from launcher.worker.metrics.rows import Rows
 from launcher.worker.metrics.seen import Seen, Task
 from launcher.worker.world import World
 
@@ -25,48 +26,38 @@ class Counts:
     """(3, classes or labels) in float64: right, found, wanted; on the outputs' device."""
     whole: Tensor | float = 0.0
     """Of how many: samples that count."""
-    waiting: Tensor | None = None
-    """(2, rows) or (2, rows, labels): found and wanted of what is not counted yet. One block for all batches: a small one kept
-    of each lies in the middle of what the next batch's outputs could take up again, so that they wander through the memory: a
-    twentieth of the time of an evaluation on the CPU."""
-    held: int = 0
-    """Rows of it that are taken."""
+    found: Rows = field(default_factory=Rows)
+    wanted: Rows = field(default_factory=Rows)
+    """Of what is not counted yet."""
+    marks: int = 0
+    """How many of these there are."""
 
     def start(self) -> None:
-        self.task, self.counted, self.whole, self.waiting, self.held = None, None, 0.0, None, 0
+        self.task, self.counted, self.whole = None, None, 0.0
+        self.found, self.wanted, self.marks = Rows(), Rows(), 0
 
     def add(self, seen: Seen) -> None:
         self.task = seen.classes(self.name)
-        found, wanted = seen.found, seen.wanted
-        labels = wanted.shape[1:]
-        if self.waiting is None or self.waiting.shape[2:] != labels:
+        self.found.add(seen.found)
+        self.wanted.add(seen.wanted)
+        self.marks += seen.wanted.numel()
+        if self.marks >= AT_ONCE:
             self.count()
-            self.waiting = wanted.new_empty(2, AT_ONCE // labels.numel(), *labels)
-        rows = self.waiting.shape[1]
-        if self.held + len(wanted) > rows:
-            self.count()
-        if len(wanted) > rows:
-            self.include(found, wanted)
-            return
-        taken = slice(self.held, self.held + len(wanted))
-        self.waiting[0, taken], self.waiting[1, taken] = found, wanted
-        self.held = taken.stop
 
     def count(self) -> None:
-        if self.waiting is not None and self.held:
-            self.include(*self.waiting[:, : self.held])
-            self.held = 0
-
-    def include(self, found: Tensor, wanted: Tensor) -> None:
-        assert self.task is not None
+        found, wanted = self.found.all(), self.wanted.all()
+        if self.task is None or found is None or wanted is None:
+            return
         counted, whole = of_bits(found, wanted) if self.task.kind == "multilabel" else of_classes(found, wanted, self.task.wide)
         self.counted = counted if self.counted is None else self.counted + counted
-        self.whole = whole + self.whole
+        self.whole, self.marks = whole + self.whole, 0
+        self.found.clear()
+        self.wanted.clear()
 
     def agree(self, world: World) -> None:
         """From here on they are those of all ranks. A collective."""
         self.count()
-        self.waiting = None
+        self.found, self.wanted = Rows(), Rows()
         own = None if self.counted is None else (self.task, self.counted.cpu(), float(self.whole))
         by_rank = [each for each in world.gather(own) if each is not None]
         if by_rank:

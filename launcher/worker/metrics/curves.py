@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from launcher.worker.metrics.of_counts import Average
+from launcher.worker.metrics.rows import Rows
 from launcher.worker.metrics.seen import Seen, Task
 from launcher.worker.world import World
 
@@ -26,24 +27,26 @@ class Curve:
     """torchmetrics.functional's."""
     average: Average
     task: Task | None = None
-    kept: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    likely: Rows = field(default_factory=Rows)
+    wanted: Rows = field(default_factory=Rows)
 
     def start(self) -> None:
-        self.task, self.kept = None, []
+        self.task, self.likely, self.wanted = None, Rows(), Rows()
 
     def add(self, seen: Seen) -> None:
         self.task = seen.classes(self.name)
-        self.kept.append((seen.likely.cpu(), seen.wanted.cpu()))
+        self.likely.add(seen.likely.cpu())
+        self.wanted.add(seen.wanted.cpu())
 
     def value(self, world: World) -> float:
-        by_rank = world.gather((self.task, self.kept))
+        by_rank = world.gather((self.task, self.likely.parts(), self.wanted.parts()))
         return world.broadcast(self.of(by_rank) if world.first else 0.0)
 
-    def of(self, by_rank: list[tuple[Task | None, list[tuple[Tensor, Tensor]]]]) -> float:
-        task = next((task for task, _ in by_rank if task is not None), None)
+    def of(self, by_rank: list[tuple[Task | None, list[Tensor], list[Tensor]]]) -> float:
+        task = next((task for task, _, _ in by_rank if task is not None), None)
         if task is None:
             return math.nan
-        likely, wanted = (torch.cat(parts) for parts in zip(*chain.from_iterable(kept for _, kept in by_rank), strict=True))
+        likely, wanted = (torch.cat(list(chain.from_iterable(parts))) for parts in list(zip(*by_rank, strict=True))[1:])
         if task.kind != "multilabel":
             likely, wanted = likely[wanted >= 0], wanted[wanted >= 0]
         return averaged(self.by_class(task, likely, wanted), ones(task, wanted), len(wanted), self.average)
