@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from launcher.rundir import RunDir
+from launcher.worker.compiling import compile_model
 from launcher.worker.determinism import CUBLAS, choose_algorithms
 from launcher.worker.errors import WorkerError
 from launcher.worker.first_batch import remedy
@@ -162,6 +163,18 @@ def test_without_a_compiler_it_trains_all_the_same_and_says_why(tmp_path: Path) 
     assert "compiler" in printed
     assert on_ranks(1, train_run, plain) == [0]
     assert all(torch.equal(last_weights(run)[name], value) for name, value in last_weights(plain).items())
+
+
+def compilers_on_one_core() -> int:
+    import torch._inductor.config
+
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    compile_model(torch.nn.Linear(1, 1))
+    return torch._inductor.config.compile_threads
+
+
+def test_a_rank_kept_to_one_core_compiles_in_one_process() -> None:
+    assert on_ranks(1, compilers_on_one_core) == [1]
 
 
 MLP = {"target": "mlp", "in_features": 64, "hidden": [16], "out_features": 10}
