@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.step_time
 
-Both train the same network on digits, turn by turn in the same two processes, so that a busy machine meets both; the hand-written
-loop has a rank's heap with it (launcher/worker/heap.py), which its own process would not have. The worker's time is its whole loop
-between two rows: data, step, rows, asking whether to stop.
+Both train the same network on digits, turn by turn in the same two processes, so that a busy machine meets both; the
+hand-written loop has a rank's heap with it (launcher/worker/heap.py), which its own process would not have. The worker's time is
+its whole loop between two rows: data, step, rows, asking whether to stop.
 """
 
 from __future__ import annotations

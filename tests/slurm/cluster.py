@@ -141,7 +141,7 @@ class Namespace:
         return found
 
     def crash(self) -> None:
-        """A power cut."""
+        """A power cut, but for what the dying processes' sockets may still say: now and then srun hears it, and ends the step."""
         assert self.unshare is not None
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
