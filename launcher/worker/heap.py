@@ -1,7 +1,7 @@
 """Memory that a step frees is what the next one takes up again.
 
 glibc gives it back to the system instead whenever enough lies free (mallopt(3)), and then every page of the next step's outputs
-is new to the process: it faults, and the kernel clears it. That was a quarter of a small network's time on the CPU.
+is new to the process: it faults, and the kernel clears it. That was a fifth of a small network's time on the CPU.
 """
 
 from __future__ import annotations
