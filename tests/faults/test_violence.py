@@ -153,8 +153,8 @@ def remains(scene: Scene, run: Path) -> list[str]:
     own = (".supervisor", ".mark.json")
     hidden = [each for each in run.rglob(".*") if each.name not in own and not each.name.endswith(".damaged")]
     memory = shared_memory() - scene.memory
-    until = time.monotonic() + LINGERS_S
-    while memory and time.monotonic() < until:
+    deadline = time.monotonic() + LINGERS_S
+    while memory and time.monotonic() < deadline:
         time.sleep(0.1)
         memory &= shared_memory()
     kept = [each for each in scene.temporary.iterdir() if not each.name.startswith("torchinductor_")]  # torch's own cache
