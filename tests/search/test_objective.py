@@ -71,12 +71,12 @@ def test_several_at_a_time_come_to_the_same_as_their_numbers_say(folder: Path, l
 def test_a_terminals_interrupt_ends_it_without_a_traceback(parallel: int, folder: Path) -> None:
     (folder / "slow.py").write_text("import time\ndef fn(x, kind):\n    time.sleep(0.2)\n    return x * x\n")
     words = ["search.yaml", "--objective", "slow:fn", "--set", f"sweep.parallel={parallel}", "--set", "sweep.trials=500"]
-    process = subprocess.Popen([*LAUNCH, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("trial 0 done")
-    os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
+    with subprocess.Popen([*LAUNCH, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          start_new_session=True) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert " done " in process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert said.endswith("[launch] interrupted: the same command goes on with the trials that are left\n")
     assert "Traceback" not in said

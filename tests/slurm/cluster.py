@@ -141,7 +141,7 @@ class Namespace:
         return found
 
     def crash(self) -> None:
-        """A power cut, but for what the dying processes' sockets may still say: now and then srun hears it, and ends the step."""
+        """Its PID 1 is killed, and the kernel kills the rest of it."""
         assert self.unshare is not None
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
@@ -270,6 +270,8 @@ class Cluster:
         node.start("/usr/sbin/slurmd", "-D", "-N", name, env={**os.environ, **self.conf})
 
     def crash(self, name: str) -> None:
+        """A power cut. First the network: srun ends a step when it hears the sockets of a dying node close."""
+        self.cut(name)
         self.nodes[name].crash()
 
     def cut(self, name: str) -> None:
