@@ -42,19 +42,25 @@ def integers_of(sweep: Sweep) -> frozenset[str]:
 
 def distributions(sweep: Sweep, whole: frozenset[str]) -> dict[str, Any]:
     """Optuna's, by path. `whole`: ranges of integers."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.distributions import CategoricalDistribution
 
-    def of(path: str, given: Any) -> Any:
-        if not isinstance(given, Range):
-            return CategoricalDistribution([label(value) for value in given])
-        if path in whole:
-            return IntDistribution(int(given.min), int(given.max), log=given.log, step=int(given.step or 1))
-        step = None if given.step is None else float(given.step)
-        return FloatDistribution(float(given.min), float(given.max), log=given.log, step=step)
+    return {
+        path: distribution(given, whole=path in whole)
+        if isinstance(given, Range)
+        else CategoricalDistribution([label(value) for value in given])
+        for path, given in sweep.parameters.items()
+    }
+
+
+def distribution(given: Range, *, whole: bool) -> Any:
+    from optuna.distributions import FloatDistribution, IntDistribution
 
     with warnings.catch_warnings():  # a maximum that no whole number of steps leads to is the last step before it
         warnings.filterwarnings("ignore", message="The distribution is specified by")
-        return {path: of(path, given) for path, given in sweep.parameters.items()}
+        if whole:
+            return IntDistribution(int(given.min), int(given.max), log=given.log, step=int(given.step or 1))
+        step = None if given.step is None else float(given.step)
+        return FloatDistribution(float(given.min), float(given.max), log=given.log, step=step)
 
 
 def values(sweep: Sweep, drawn: Mapping[str, Any]) -> Parameters:
@@ -75,9 +81,10 @@ def points(path: str, given: Any, whole: frozenset[str]) -> Iterator[Any]:
     if not isinstance(given, Range):
         yield from map(label, given)
         return
-    step = given.step or 1
+    step, last = given.step or 1, distribution(given, whole=path in whole).high
     count = int((given.max - given.min) / step + 1e-9) + 1
-    yield from (int(given.min + i * step) if path in whole else float(given.min + i * step) for i in range(count))
+    # Many steps of a fraction may come to a little more than the end, which is no value to Optuna: 3 * 0.1 > 0.3.
+    yield from (min(type(last)(given.min + i * step), last) for i in range(count))
 
 
 def combinations(sweep: Sweep, whole: frozenset[str]) -> int | None:

@@ -100,6 +100,25 @@ def test_grid_and_random_try_nothing_twice(tmp_path: Path) -> None:
     assert len(drawn) == len({repr(each) for each in drawn}) == 12
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "step", "points"),
+    [
+        (0.0, 0.3, 0.1, [0.0, 0.1, 0.2, 0.3]),
+        (0, 0.6, 0.1, [0.0, 0.1, 0.2, 3 * 0.1, 0.4, 0.5, 0.6]),
+        (0.1, 0.7, 0.1, [0.1, 0.2, 0.1 + 2 * 0.1, 0.4, 0.5, 0.6, 0.7]),
+        (0, 0.15, 0.05, [0.0, 0.05, 0.1, 0.15]),
+        (0.1, 0.75, 0.2, [0.1, 0.1 + 0.2, 0.5, 0.7]),
+    ],
+)
+def test_a_grid_ends_where_its_range_does_and_begins_as_ever(
+    low: float, high: float, step: float, points: list[float], tmp_path: Path
+) -> None:
+    """However little more than the end so many steps come to; what a grid that has begun tries next does not change."""
+    sweep = sweep_of("grid", None, {"x": {"min": low, "max": high, "step": step}})
+    assert [each["x"] for each in search(sweep, tmp_path / "a", timing=0, parallel=1)] == points
+    assert points[:-1] == [low + i * step for i in range(len(points) - 1)]
+
+
 def test_a_range_whose_steps_miss_its_end_is_searched_without_a_word(recwarn: pytest.WarningsRecorder, tmp_path: Path) -> None:
     sweep = sweep_of("random", parameters={"x": {"min": 1, "max": 10, "step": 4}, "y": {"min": 0.1, "max": 0.75, "step": 0.2}})
     drawn = search(sweep, tmp_path / "a", timing=0, parallel=1)
