@@ -59,7 +59,7 @@ class Search:
         self.run, self.job, self.sweep, self.pool, self.company = run, job, job.sweep, pool, company
         self.parallel = at_a_time or parallel(job)
         here = self.parallel if at_a_time is None else 1
-        self.slots = [Slot(pool, at * job.resources.fewest, cluster) for at, cluster in enumerate(clusters(job, here))]
+        self.slots = [Slot(pool, at * len(cluster.machines), cluster) for at, cluster in enumerate(clusters(job, here))]
         self.board = Board(run, job, self.parallel, shared=company.shared)
         self.active: list[Active] = []
         self.looked = self.compared = 0.0

@@ -41,8 +41,13 @@ def too_many(job: Job, fits: int) -> str:
     assert job.sweep is not None
     return (
         f"{job.sweep.parallel} trials at a time do not fit: there is room for {fits}, each on "
-        f"{job.resources.fewest} node(s). Write parallel: {fits}, or auto"
+        f"{nodes_of_one(job)} node(s){' (spares included)' if job.resources.spares else ''}. Write parallel: {fits}, or auto"
     )
+
+
+def nodes_of_one(job: Job) -> int:
+    """That a trial has for itself: those that train, and its own spares."""
+    return job.resources.fewest + job.resources.spares
 
 
 def room(job: Job) -> int:
@@ -50,16 +55,16 @@ def room(job: Job) -> int:
     whole = backends.of(job).cluster(job)
     queue = backends.QUEUES.get(whole.backend)
     if queue is not None:
-        return max(1, (queue.allocated() or 0) // job.resources.fewest if whole.at_a_time is None else whole.at_a_time)
+        return max(1, (queue.allocated() or 0) // nodes_of_one(job) if whole.at_a_time is None else whole.at_a_time)
     if whole.backend == "local":
         return fitting(
             job, cores=sum(len(each.cpus) for each in whole.machines), gpus=sum(len(each.gpus) for each in whole.machines)
         )
-    return max(1, len(cluster_of(job, 1, MOST_HOSTS).machines) // job.resources.fewest)
+    return max(1, len(cluster_of(job, 1, MOST_HOSTS).machines) // nodes_of_one(job))
 
 
 def cluster_of(job: Job, fewest: int, most: int) -> Cluster:
-    """So many nodes of what there is; those that do not answer are left out. Raises BackendError."""
+    """So many nodes of what there is, spares among them; those that do not answer are left out. Raises BackendError."""
     wants = job.resources.model_copy(update={"nodes": NodeRange(min=fewest, max=most), "spares": 0})
     return backends.of(job).cluster(job.model_copy(update={"resources": wants}))
 
@@ -67,7 +72,7 @@ def cluster_of(job: Job, fewest: int, most: int) -> Cluster:
 def fitting(job: Job, *, cores: int, gpus: int) -> int:
     """On this machine. What `procs_per_node: auto` would take is divided: the smallest trial has one rank."""
     wants = job.resources
-    ranks = wants.fewest * (1 if wants.procs_per_node == "auto" else wants.procs_per_node)
+    ranks = nodes_of_one(job) * (1 if wants.procs_per_node == "auto" else wants.procs_per_node)
     if gpus and wants.device != "cpu":
         return max(1, gpus // ranks)
     unsaid = CORES_PER_RANK if wants.procs_per_node == "auto" else 1
@@ -76,7 +81,7 @@ def fitting(job: Job, *, cores: int, gpus: int) -> int:
 
 def clusters(job: Job, count: int) -> list[Cluster]:
     """One for each of `count` trials at a time; their machines' agents are numbered throughout. Raises BackendError."""
-    each = job.resources.fewest
+    each = nodes_of_one(job)
     whole = cluster_of(job, each * count, each * count)
     shared = whole.backend == "local" and (count > 1 or each > 1)
     return [
