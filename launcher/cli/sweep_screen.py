@@ -93,7 +93,7 @@ class SweepScreen:
         if not rows:
             return ""
         valued = [row[self.sweep.metric] for row in rows if self.sweep.metric in row]
-        value = f"  {self.sweep.metric} {valued[-1]:.5g}" if valued else ""
+        value = f"  {self.sweep.metric} {'not finite' if valued[-1] is None else f'{valued[-1]:.5g}'}" if valued else ""
         part = f"  {runs[-1].path.name}" if self.sweep.folds else ""
         return f"{part}  step {rows[-1].get('step')}{value}"
 

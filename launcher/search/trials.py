@@ -88,9 +88,9 @@ def on_fold(job: Job, fold: int, folds: int) -> Job:
 
 
 def last_value(run: RunDir, metric: str) -> float | None:
-    """The metric at the run's last evaluation."""
-    found = [row[metric] for row in json_lines(run.metrics) if isinstance(row, dict) and isinstance(row.get(metric), int | float)]
-    return float(found[-1]) if found else None
+    """The metric at the run's last evaluation; None where it was never logged, or was not finite then (null in the file)."""
+    logged = [row[metric] for row in json_lines(run.metrics) if isinstance(row, dict) and metric in row]
+    return float(logged[-1]) if logged and isinstance(logged[-1], int | float) else None
 
 
 def evaluations(run: RunDir, metric: str) -> Iterator[tuple[int, float]]:
@@ -112,7 +112,7 @@ def concluded(trial: Trial, sweep: Sweep) -> None:
         trial.value = statistics.fmean(known)
         trial.spread = statistics.pstdev(known) if sweep.folds else None
     elif trial.state == "done":
-        trial.state, trial.reason = "failed", f"{sweep.metric} was never logged, or is not finite"
+        trial.state, trial.reason = "failed", f"{sweep.metric} was never logged, or is not finite at the last evaluation"
 
 
 def best(trials: Mapping[int, Trial], sweep: Sweep) -> Trial | None:

@@ -55,6 +55,14 @@ def test_a_terminal_shows_how_far_each_trial_is_before_what_it_tries(run: RunDir
     assert terminal.getvalue().endswith("\r\x1b[2A\x1b[J")
 
 
+def test_a_value_that_is_not_finite_is_shown_as_such(run: RunDir) -> None:
+    with RunDir(run.path / "trials/1").metrics.open("a") as rows:
+        rows.write('{"step": 24, "val/loss": null}\n')
+    terminal = Terminal()
+    SweepScreen(run, load_job(run.job).sweep, terminal)()  # type: ignore[arg-type]
+    assert "  trial 1  step 24  val/loss not finite  seed 2" in terminal.getvalue()
+
+
 def test_status_says_how_many_have_ended_and_which_run(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     with locked(run):
         assert main(["status", str(run.path)]) == 0
