@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from launcher.events import AFTER, LIVE
 from launcher.spec.sweep import Sweep
 
 TRYING, TRIAL = "trying", "trial"
@@ -31,7 +32,7 @@ class Tally:
     """How many trials it makes at most, where that is known."""
     parallel: int = 1
     last: datetime | None = None
-    """The newest event of the process that conducts it."""
+    """The newest event of the process that conducts it; None while none does."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -50,9 +51,10 @@ class Tally:
 
     def hear(self, entry: dict[str, Any], sweep: Sweep) -> None:
         number, now = entry.get("trial"), datetime.fromisoformat(entry["time"])
-        if entry["event"] != "supervising" and self.last is not None:
+        if self.last is not None and not begins(entry):
             self.spent_s += (now - self.last).total_seconds()
-        self.last = now if self.last is not None or entry["event"] == "supervising" else None
+        conducted = entry["event"] == "supervising" or self.last is not None
+        self.last = now if conducted and AFTER.get(entry["event"], "running") in LIVE else None
         if entry["event"] == TRYING and isinstance(number, int):
             self.running[number] = entry.get("parameters") or {}
             self.began.setdefault(number, datetime.fromisoformat(entry["time"]))
@@ -74,6 +76,11 @@ class Tally:
         sign = 1 if sweep.goal == "minimize" else -1
         if self.best is None or (sign * entry["value"], entry["trial"]) < (sign * self.best["value"], self.best["trial"]):
             self.best = entry
+
+
+def begins(entry: Mapping[str, Any]) -> bool:
+    """Whether somebody begins or submits it, who may have done so long after the process before died without a word."""
+    return entry["event"] in ("supervising", "follows") or (entry["event"] == "queued" and entry.get("after") is None)
 
 
 def tally(entries: Iterable[dict[str, Any]], sweep: Sweep) -> Tally:

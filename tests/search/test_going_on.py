@@ -26,6 +26,8 @@ from launcher.search.loop import Active, Search
 from launcher.search.rungs import Rungs
 from launcher.search.slots import parallel
 from launcher.search.study import Study
+from launcher.search.tally import tally
+from launcher.spec.sweep import Sweep
 from launcher.supervisor.cause import Failure, Outcome
 
 SWEEP = """
@@ -104,6 +106,31 @@ def test_max_time_counts_what_was_spent_before(resumed: Resumed) -> None:
         search.run, {"event": "supervising"}, *[{"event": "note"}] * 40, {"event": "supervising"}, *[{"event": "note"}] * 21
     )
     assert not Search(search.run, search.job, search.pool, search.company).another()
+
+
+def at(hours: float, event: str, **details: Any) -> dict[str, Any]:
+    return {"time": (BEGAN + timedelta(hours=hours)).isoformat(), "event": event, **details}
+
+
+FOLLOWS, QUEUED, AGAIN = at(9, "follows", other=None), at(10, "queued", job="12"), at(12, "supervising")
+HANDED_ON = at(1.5, "queued", job="12", after="11")
+
+
+@pytest.mark.parametrize(
+    ("between", "spent"),
+    [
+        ([AGAIN], 1),  # it was killed after the note
+        ([QUEUED, AGAIN], 1),
+        ([FOLLOWS, AGAIN], 1),
+        ([HANDED_ON, AGAIN], 1.5),
+        *[([at(1.5, end), FOLLOWS, QUEUED, AGAIN], 1.5) for end in ("stopped", "cancelled", "failed", "done")],
+        ([at(1.5, "stopping"), at(2, "stopped"), at(3, "withdrawn"), AGAIN], 2),
+    ],
+)
+def test_max_time_leaves_out_what_it_lay_stopped_or_waited_in_a_queue(between: list[dict[str, Any]], spent: float) -> None:
+    sweep = Sweep.model_validate({"metric": "val/loss", "goal": "minimize", "max_time": "1h", "parameters": {"seed": [1, 2]}})
+    entries = [at(0, "prepared"), at(0, "supervising"), at(0, "searching"), at(1, "note"), *between, at(12.5, "note")]
+    assert tally(entries, sweep).spent_s == pytest.approx((spent + 0.5) * 3600)
 
 
 def test_its_trials_are_drawn_as_with_so_many_at_a_time_as_when_it_began(resumed: Resumed) -> None:
