@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from launcher.backends.slurm import array, partitions
-from launcher.backends.slurm.queue import read_json, read_text
+from launcher.backends.slurm import again, array, partitions, standing, start_agents
+from launcher.backends.slurm.queue import asked, read_json, read_text
 from launcher.backends.waiting import Waiting
 from launcher.errors import BackendError
 from launcher.events import Summary
 from launcher.load import parse_job
+from launcher.rundir import RunDir
 from launcher.standing import by_queue
 
 RECORDED = Path(__file__).parents[1] / "golden" / "squeue"
@@ -172,3 +175,50 @@ def test_what_can_run_is_let_through(resources: str) -> None:
 )
 def test_time_limits_of_sinfo(text: str, seconds: float | None) -> None:
     assert partitions.seconds(text) == seconds
+
+
+HABITS = {"SLURM_TIME_FORMAT": "relative", "SQUEUE_PARTITION": "high", "SQUEUE_FORMAT2": "JobID", "SINFO_SORT": "N",
+          "SCONTROL_LOCAL": "1", "SCANCEL_STATE": "PENDING", "SBATCH_WAIT": "1"}  # fmt: skip
+NEEDED = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JOB_ID": "7", "SQUEUE_ALL": "1", "SBATCH_PARTITION": "low"}
+
+
+@pytest.fixture
+def habits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A user's, in the environment; a folder for commands that stand in for Slurm's."""
+    for name, value in {**HABITS, **NEEDED, "PATH": f"{tmp_path}:/usr/bin:/bin"}.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def command(folder: Path, name: str, does: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_a_users_habits_do_not_reach_commands_whose_words_are_read(habits: Path) -> None:
+    assert asked(("printenv", *HABITS)).stdout == ""
+    assert asked(("printenv", *NEEDED)).stdout.split() == list(NEEDED.values())
+    command(
+        habits,
+        "scontrol",
+        """[ -n "$SLURM_TIME_FORMAT" ] && day= || day=2026-11-29T
+        echo "JobId=7 JobState=RUNNING TimeLimit=00:10:00 StartTime=${day}13:31:47 EndTime=${day}13:41:47" """,
+    )
+    found = standing("7")
+    assert found.ends is not None
+    assert found.began is not None
+    assert found.ends - found.began == 600
+
+
+def test_they_do_not_reach_what_asks_beside_an_agent(habits: Path) -> None:
+    plan: Any = SimpleNamespace(carrier=("sh", "-c", f"printenv {' '.join([*HABITS, *NEEDED])}", "srun"))
+    node: Any = SimpleNamespace(index=0, host="n1", argv=("agent", "--id", "0"))
+    [(carrier, _)] = start_agents(plan, [node], habits / "agents.log")
+    assert carrier.communicate(timeout=60)[0].decode().split() == list(NEEDED.values())
+
+
+def test_a_job_is_queued_from_within_another_as_from_outside(habits: Path) -> None:
+    outside = [name for name in NEEDED if name.startswith("SQUEUE_") or name == "SLURM_CONF"]
+    command(habits, "sbatch", f"printenv {' '.join([*HABITS, *NEEDED])} > {habits}/told; echo '8;lab'")
+    assert again(RunDir(habits / "run"), after=["7"]) == "8"
+    assert (habits / "told").read_text().split() == [NEEDED[name] for name in outside]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launcher.backends.carrier import start_carrier
 from launcher.backends.slurm.limit import fields_of
-from launcher.backends.slurm.queue import scontrol
+from launcher.backends.slurm.queue import scontrol, without_habits
 from launcher.plan import Node, Plan
 
 
@@ -21,9 +22,12 @@ def shell(node: Node, job: str | None, command: Sequence[str], *, terminal: bool
 
 
 def start_agents(plan: Plan, nodes: Sequence[Node], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
-    """Tasks are numbered in the order of the allocation's nodes, which is the plan's. Raises BackendError."""
+    """Tasks are numbered in the order of the allocation's nodes, which is the plan's. Raises BackendError.
+
+    What waits beside an agent asks Slurm, too.
+    """
     ordered = sorted(nodes, key=lambda node: node.index)
     *agent, _ = ordered[0].argv  # ... --id N
     ids = ",".join(str(node.index) for node in ordered)
     where = [f"--nodes={len(ordered)}", f"--ntasks={len(ordered)}", f"--nodelist={','.join(node.host for node in ordered)}"]
-    yield start_carrier([*plan.carrier, *where, *agent, ids], log), tuple(ordered)
+    yield start_carrier([*plan.carrier, *where, *agent, ids], log, without_habits(os.environ)), tuple(ordered)

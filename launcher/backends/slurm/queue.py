@@ -21,24 +21,37 @@ DOWN = "Slurm's controller does not answer. Jobs in the queue and running ones a
 NO_REASON = ("", "None")
 NO_HOST = ("", "n/a", "(null)")
 TEXT = "%i|%T|%r|%B"
+HABITS = ("SQUEUE_", "SINFO_", "SCONTROL_", "SCANCEL_", "SLURM_TIME_FORMAT")
+"""Beginnings of variables by which a user has these commands tell of other jobs, or in another form, than is read here."""
 
 
-def slurm(*argv: str, text: str | None = None, patience_s: float = ANSWER_S) -> str:
+def slurm(*argv: str, text: str | None = None, patience_s: float = ANSWER_S, env: Mapping[str, str] = os.environ) -> str:
     """A command's output. Raises BackendError where it fails, is not there or does not answer."""
-    done = asked(argv, text, patience_s)
+    done = asked(argv, text, patience_s, env)
     if done.returncode != 0:
         raise BackendError(f"{argv[0]}: {complaint(done)}")
     return done.stdout
 
 
-def asked(argv: tuple[str, ...], text: str | None = None, patience_s: float = ANSWER_S) -> subprocess.CompletedProcess[str]:
+def asked(
+    argv: tuple[str, ...], text: str | None = None, patience_s: float = ANSWER_S, env: Mapping[str, str] = os.environ
+) -> subprocess.CompletedProcess[str]:
     """Raises BackendError where it is not there or does not answer."""
     try:
-        return subprocess.run(argv, input=text, capture_output=True, text=True, errors="replace", timeout=patience_s, check=False)
+        return subprocess.run(argv, input=text, env=without_habits(env), capture_output=True, text=True, errors="replace",
+                              timeout=patience_s, check=False)  # fmt: skip
     except FileNotFoundError:
         raise BackendError(f"{argv[0]} is not here: this machine is no part of a Slurm cluster. Use --backend local") from None
+    except OSError as error:
+        raise BackendError(f"{argv[0]} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise BackendError(f"{argv[0]} did not answer within {patience_s:g} s: Slurm's controller may be down") from None
+
+
+def without_habits(env: Mapping[str, str]) -> dict[str, str]:
+    """SQUEUE_ALL and its like stay: what is hidden from others may be where this user's jobs are. SBATCH_WAIT is no answer."""
+    return {name: value for name, value in env.items()
+            if not (name.startswith(HABITS) and not name.endswith("_ALL")) and name != "SBATCH_WAIT"}  # fmt: skip
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:

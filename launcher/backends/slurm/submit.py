@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from launcher.backends.slurm import partitions
 from launcher.backends.slurm.queue import asked, complaint, slurm
 from launcher.backends.slurm.script import render, template
-from launcher.backends.slurm.successor import SCRIPT, exclusion
+from launcher.backends.slurm.successor import SCRIPT, afresh, exclusion, sbatch
 from launcher.errors import BackendError
 from launcher.events import record
 from launcher.plan import Plan
@@ -52,7 +51,7 @@ def submit(run: RunDir, job: Job, plan: Plan, *, after: Sequence[str] = ()) -> s
     for what in ("stop", "cancel"):
         run.request(what).unlink(missing_ok=True)
     waits = (f"--dependency=afterany:{':'.join(after)}",) if after else ()
-    number = slurm("sbatch", "--parsable", *waits, *exclusion(job), str(path)).strip().split(";")[0]
+    number = sbatch(*waits, *exclusion(job), str(path))
     record(run, "queued", job=number, backend="slurm")
     return number
 
@@ -75,8 +74,4 @@ def by_hand(run: RunDir, job: Job, plan: Plan) -> tuple[str, ...]:
 
 def again(run: RunDir, *, after: Sequence[str]) -> str:
     """Submits the run's script once more, to wait for further jobs; its number. Raises BackendError."""
-    outside = {name for name in os.environ if name.startswith(("SLURM_", "SBATCH_", "SRUN_")) and name != "SLURM_CONF"}
-    unset = [word for name in sorted(outside) for word in ("-u", name)]
-    return slurm(
-        "env", *unset, "sbatch", "--parsable", f"--dependency=afterany:{':'.join(after)}", str(run.path / SCRIPT)
-    ).strip()
+    return sbatch(f"--dependency=afterany:{':'.join(after)}", str(run.path / SCRIPT), env=afresh())

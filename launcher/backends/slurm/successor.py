@@ -7,14 +7,12 @@ a node that was lost, it does not wait: the dead node keeps a job completing unt
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from launcher.backends.distrust import distrusted, remembered
-from launcher.backends.slurm.queue import ANSWER_S, scontrol, slurm
+from launcher.backends.slurm.queue import scontrol, slurm
 from launcher.backends.slurm.script import render, template
-from launcher.errors import BackendError
 from launcher.plan import Plan
 from launcher.rundir import RunDir, write_atomic
 from launcher.spec import Job
@@ -31,19 +29,17 @@ def succeed(run: RunDir, job: Job, plan: Plan, *, after: str) -> str:
     script = run.path / SCRIPT
     if not script.exists():  # this job was submitted by hand
         write_atomic(script, render(job, plan, run, template()))
-    return sbatch("--parsable", f"--dependency=afterany:{after}", *exclusion(job), str(script), follows=after)
+    return sbatch(f"--dependency=afterany:{after}", *exclusion(job), str(script), env={**afresh(), FOLLOWS: after})
 
 
-def sbatch(*argv: str, follows: str) -> str:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(OURS) or name == "SLURM_CONF"}
-    try:
-        done = subprocess.run(["sbatch", *argv], env={**env, FOLLOWS: follows}, capture_output=True, text=True, timeout=ANSWER_S,
-                              check=False)  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BackendError(f"sbatch did not answer: {error}") from None
-    if done.returncode != 0:
-        raise BackendError(" ".join(done.stderr.split()) or f"sbatch ended with code {done.returncode}")
-    return done.stdout.strip().split(";")[0]
+def sbatch(*argv: str, env: Mapping[str, str] = os.environ) -> str:
+    """The number of what is queued. Raises BackendError."""
+    return slurm("sbatch", "--parsable", *argv, env=env).strip().split(";")[0]
+
+
+def afresh() -> dict[str, str]:
+    """This process's environment as it was outside its job."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS) or name == "SLURM_CONF"}
 
 
 def release(successor: str, job: Job, without: Sequence[str]) -> None:
