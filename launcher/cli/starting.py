@@ -37,8 +37,10 @@ def foreground(run: RunDir, job: Job, plan: Plan, *, ranks: str | None, as_json:
 def submitted(run: RunDir, job: Job, plan: Plan, other: RunDir | None = None) -> str:
     """Puts a run that the caller holds into the queue, behind the jobs of the run `other`. Raises BackendError."""
     from launcher import backends
+    from launcher.standing import standing
+    from launcher.supervisor.following import jobs_of
 
-    return backends.QUEUES[plan.backend].submit(run, job, plan, after=jobs_of(other) if other else ())
+    return backends.QUEUES[plan.backend].submit(run, job, plan, after=jobs_of(standing(other)) if other else ())
 
 
 def queued(run: RunDir, job: Job, plan: Plan, number: str, *, follow: bool, ranks: str | None, as_json: bool) -> int:
@@ -63,16 +65,6 @@ def tell_where(run: RunDir, it: str, *, as_json: bool) -> None:
     name = called(run.path)
     print(f"{run.id} {it}")
     print(f"  launch logs {name} --follow\n  launch status {name}\n  launch stop {name}")
-
-
-def jobs_of(run: RunDir) -> list[str]:
-    """Those in the queue that have it now or go on with it."""
-    from launcher.events import LIVE
-    from launcher.standing import standing
-
-    summary = standing(run)
-    alive = summary.state == "queued" or summary.state in LIVE
-    return [job for job in (summary.job, summary.successor) if job is not None] if alive else []
 
 
 def followed(run: RunDir, number: str, *, ranks: str | None, as_json: bool) -> int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from signal import Signals
 from typing import Literal
 
 from launcher import backends
 from launcher.events import record
 from launcher.plan import Plan
 from launcher.rundir import RunDir, owner
+from launcher.supervisor import following
 from launcher.supervisor.cause import Outcome
 
 Fate = Literal["free", "held", "left behind", "unknown"]
@@ -47,6 +50,10 @@ class Alone:
     def turn(self) -> AbstractContextManager[None]:
         """Nobody else draws, takes or ends a trial meanwhile."""
         return nullcontext()
+
+    def wait_turn(self, signals: Sequence[Signals]) -> Outcome | None:
+        """Until the run is over that the sweep is to follow. How it ended or was queued, where it does not begin now."""
+        return following.wait_turn(self.run, self.plan.backend, signals)
 
     def arrive(self, *, trials: int | None, parallel: int) -> Outcome | None:
         """In its turn. How the sweep stands, where nothing is left to do."""

@@ -19,7 +19,6 @@ from launcher.search.tasks import Tasks
 from launcher.search.trials import copied
 from launcher.spec import Job
 from launcher.supervisor.cause import Outcome
-from launcher.supervisor.following import wait_turn
 from launcher.supervisor.pool import Pool
 from launcher.supervisor.signals import Signals
 
@@ -43,7 +42,7 @@ def conducted(run: RunDir, signals: Signals, screen: Callable[[], None] | None) 
     job, plan = load_job(run.job), read_plan(run)
     copied(run.job, run.begun)
     company = company_of(run, job, plan)
-    if not company.shared and (instead := wait_turn(run, plan.backend, signals.received)):
+    if instead := company.wait_turn(signals.received):
         return instead
     origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
     backend, wake = backends.choose(plan.backend), signals.wake

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from signal import Signals
 
 from optuna.storages.journal import JournalFileOpenLock
 
@@ -28,7 +29,7 @@ from launcher.standing import standing
 from launcher.supervisor.arrival import CODES
 from launcher.supervisor.cause import Outcome
 from launcher.supervisor.errands import Errands
-from launcher.supervisor.following import followed_run
+from launcher.supervisor.following import behind, followed_run, goes_on, not_begun, wish
 
 JOINED, LEFT = "joined", "left"
 """Events: a task has come, and has gone."""
@@ -71,18 +72,38 @@ class Tasks:
 
     # Its coming
 
+    def wait_turn(self, signals: Sequence[Signals]) -> Outcome | None:
+        other = followed_run(self.run)
+        said = [entry["event"] for entry in ledger(self.run) if entry["event"] in ("follows", "searching")]
+        if other is None or said[-1] == "searching":  # it has begun: what becomes of the other is all the same
+            return None
+        while (there := standing(other)).state != "done":
+            with self.turn():
+                if instead := self.nothing_to_do(fold(ledger(self.run))) or self.instead(other, there, signals):
+                    return instead
+            time.sleep(LOOKS_S)
+        return None
+
+    def instead(self, other: RunDir, there: Summary, signals: Sequence[Signals]) -> Outcome | None:
+        """What becomes of the sweep while the run that it follows is not done: as of a training, but for all tasks."""
+        if not goes_on(there):
+            return self.ended(not_begun(self.run, other, there))
+        if asked := wish(self.run, ()):
+            return self.ended(asked)
+        if signals:  # its own end, not the sweep's
+            return wish(self.run, signals)
+        return self.ended(*behind(self.run, other, there, self.queue)) if there.job is not None else None
+
     def arrive(self, *, trials: int | None, parallel: int) -> Outcome | None:
         there = fold(ledger(self.run))
         if (nothing := self.nothing_to_do(there)) is not None:
             return nothing
-        other = followed_run(self.run)
-        if other is not None and (state := standing(other).state) != "done":  # the queue has waited for its end
-            return self.ended(f"run {other.id}, which it was to follow, is {state}. Begin all the same with launch resume")
         if there.state not in LIVE or there.job != self.array:  # no process and no host of the sweep's own: those are the tasks'
             record(self.run, "supervising", backend=self.plan.backend, job=self.array)
             record(self.run, "searching", trials=trials, parallel=parallel)
             if idle_arrays(list(ledger(self.run))) > MOST_IDLE:
-                return self.ended(f"{MOST_IDLE} arrays in a row took no trial: see logs/slurm-*.out, then launch resume")
+                reason = f"{MOST_IDLE} arrays in a row took no trial: see logs/slurm-*.out, then launch resume"
+                return self.ended(Outcome(state="stopped", exit_code=75, reason=reason))
             if there.successor is not None and there.job == self.array:
                 self.followed_by(there.successor)
             else:
@@ -90,10 +111,10 @@ class Tasks:
         record(self.run, JOINED, job=self.own, host=socket.gethostname())
         return None
 
-    def ended(self, reason: str) -> Outcome:
-        """Before it began."""
-        record(self.run, "stopped", reason=reason, exit_code=75, job=self.array)
-        return Outcome(state="stopped", exit_code=75, reason=reason)
+    def ended(self, outcome: Outcome, job: str | None = None) -> Outcome:
+        """Before it began. `job`: the array that is to begin it."""
+        record(self.run, outcome.state, reason=outcome.reason, exit_code=outcome.exit_code, job=job or self.array)
+        return outcome
 
     def nothing_to_do(self, there: Summary) -> Outcome | None:
         if there.state in CODES and there.reason != NOT_BEGUN:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from launcher import backends
-from launcher.events import LIVE, ledger, record
+from launcher.events import LIVE, Summary, ledger, record
 from launcher.rundir import RunDir
 from launcher.standing import standing
 from launcher.supervisor.cause import Outcome
@@ -33,25 +33,40 @@ def wait_turn(run: RunDir, backend: str, signals: Sequence[signal.Signals]) -> O
     other = followed_run(run)
     if other is None:
         return None
-    told = False
-    while (there := standing(other)).state in LIVE or there.state == "queued":
-        queue = backends.QUEUES.get(backend)
-        if queue is not None and there.job is not None and queue.own_job() is not None:
-            reason = f"run {other.id}, which it follows, goes on in job {there.job}"
-            number = queue.again(run, after=[there.job])
-            return ended(run, Outcome(state="queued", exit_code=75, reason=reason), number)
+    told, queue = False, backends.QUEUES.get(backend)
+    while goes_on(there := standing(other)):
         if asked := wish(run, signals):
             return ended(run, asked)
+        if queue is not None and there.job is not None and queue.own_job() is not None:
+            return ended(run, *behind(run, other, there, queue))
         if not told:
             told = True
             record(run, "queued", reason=f"waits for run {other.id}, which is {there.state}")
         time.sleep(LOOK_S)
-    if there.state == "done":
-        return None
+    return None if there.state == "done" else ended(run, not_begun(run, other, there))
+
+
+def goes_on(there: Summary) -> bool:
+    return there.state == "queued" or there.state in LIVE
+
+
+def jobs_of(there: Summary) -> list[str]:
+    """Those in the queue that have the run now or go on with it."""
+    return [job for job in dict.fromkeys((there.job, there.successor)) if job is not None] if goes_on(there) else []
+
+
+def behind(run: RunDir, other: RunDir, there: Summary, queue: backends.Queue) -> tuple[Outcome, str]:
+    """Queued again, and the number of the job. Raises BackendError."""
+    number = queue.again(run, after=jobs_of(there))
+    reason = f"run {other.id}, which it follows, goes on in job {there.job}"
+    return Outcome(state="queued", exit_code=75, reason=reason), number
+
+
+def not_begun(run: RunDir, other: RunDir, there: Summary) -> Outcome:
     why = f": {there.reason}" if there.reason else ""
-    return ended(run, Outcome(state="stopped", exit_code=75, reason=(
+    return Outcome(state="stopped", exit_code=75, reason=(
         f"run {other.id}, which it was to follow, is {there.state}{why}. Begin all the same with launch resume {run.id}"
-    )))  # fmt: skip
+    ))  # fmt: skip
 
 
 def wish(run: RunDir, signals: Sequence[signal.Signals]) -> Outcome | None:

@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from launcher.events import Summary
+from launcher.rundir import RunDir
+from launcher.supervisor import following
+
 JOB = "run: {program: [sh, -c, '%s']}\nresources: {backend: local, procs_per_node: 1}\nretry: {max_restarts: 0}\n"
 
 
@@ -68,3 +72,15 @@ def test_can_be_ended_while_it_waits(here: Here, asked: str, state: str) -> None
     assert here.wait(second, state) == f"launch {asked}, before it began"
     (here.folder / "go").touch()
     here.wait(first, "done")
+
+
+def test_in_a_queue_a_stop_goes_before_another_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDir(tmp_path / "run")
+    run.requests.mkdir(parents=True)
+    run.request("stop").touch()
+    following.follow(run, RunDir(tmp_path / "other"))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(following, "standing", lambda _: Summary(state="running", job="5"))
+    outcome = following.wait_turn(run, "slurm", ())
+    assert outcome is not None
+    assert (outcome.state, outcome.reason) == ("stopped", "launch stop, before it began")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from signal import Signals
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from launcher.backends.waiting import Waiting
 from launcher.errors import BackendError
-from launcher.events import fold, ledger, record
+from launcher.events import Summary, fold, ledger, record
 from launcher.load import load_job
 from launcher.plan import read_plan
 from launcher.prepare import plan_for, write
@@ -63,6 +64,10 @@ class FakeQueue:
     def succeed(self, *_: Any, after: str) -> str:
         self.asked.append(f"behind {after}")
         return str(int(after) + 90)
+
+    def again(self, _run: RunDir, *, after: Any) -> str:
+        self.asked.append(f"again behind {' and '.join(after)}")
+        return str(10 + len(self.asked))
 
     def take_back(self, number: str) -> None:
         self.asked.append(f"take back {number}")
@@ -284,20 +289,75 @@ def test_arrays_that_take_no_trial_do_not_follow_each_other_for_ever(array: Call
     assert (nothing.state, there.state[0]) == ("stopped", "stopped")
 
 
-def test_it_does_not_begin_after_a_run_that_failed(array: Callable[[str], Array], folder: Path) -> None:
-    there, other = array(SWEEP), RunDir(folder / "other")
-    other.path.mkdir()
-    record(other, "failed", reason="no such net")
-    follow(there.run, other)
-    task = Tasks(there.run, there.job, read_plan(there.run), there.queue, array="10")  # type: ignore[arg-type]
-    nothing = task.arrive(trials=3, parallel=3)
+class Following:
+    """A sweep behind another run; arrays come and ask for their turn."""
+
+    def __init__(self, there: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.there, self.monkeypatch = there, monkeypatch
+        self.follow()
+
+    def follow(self) -> None:
+        follow(self.there.run, RunDir(self.there.run.path.parent / "other"))
+
+    def turn(self, array: str, *stands: Summary, signals: Sequence[Signals] = ()) -> tuple[str, str | None] | None:
+        """`stands`: how the other run does, at one look after the other."""
+        looks = iter(stands)
+        self.monkeypatch.setattr(tasks, "standing", lambda _: next(looks))
+        task = Tasks(self.there.run, self.there.job, read_plan(self.there.run), self.there.queue, array=array)  # type: ignore[arg-type]
+        outcome = task.wait_turn(signals)
+        return outcome and (outcome.state, outcome.reason)
+
+
+@pytest.fixture
+def behind(array: Callable[[str], Array], monkeypatch: pytest.MonkeyPatch) -> Following:
+    return Following(array(SWEEP), monkeypatch)
+
+
+DONE_BEFORE, GOES_ON, HERE = Summary(state="done"), Summary(state="running", job="5", successor="6"), Summary(state="running")
+BEHIND = ("queued", "run other, which it follows, goes on in job 5")
+
+
+def test_it_does_not_begin_after_a_run_that_failed(behind: Following) -> None:
+    failed = Summary(state="failed", reason="no such net")
+    nothing = behind.turn("10", failed)
     assert nothing is not None
-    assert "run other, which it was to follow, is failed" in str(nothing.reason)
-    assert there.state[0] == "stopped"
-    record(other, "done")
-    assert Tasks(there.run, there.job, read_plan(there.run), there.queue, array="11").arrive(trials=3, parallel=3) is not None  # type: ignore[arg-type]
-    record(there.run, "queued", job="12")
-    assert Tasks(there.run, there.job, read_plan(there.run), there.queue, array="12").arrive(trials=3, parallel=3) is None  # type: ignore[arg-type]
+    assert "run other, which it was to follow, is failed: no such net" in str(nothing[1])
+    assert behind.there.state[0] == "stopped"
+    assert behind.turn("11", failed) == ("stopped", f"{nothing[1]}: nothing is left to do")
+    record(behind.there.run, "queued", job="12")
+    assert behind.turn("12", DONE_BEFORE) is None
+
+
+def test_behind_a_run_that_needs_further_jobs_it_is_queued_again_once(behind: Following) -> None:
+    assert behind.turn("10", GOES_ON) == BEHIND
+    assert behind.there.state == ("queued", "11", None)
+    assert behind.there.queue.asked == ["again behind 5 and 6"]
+    assert behind.turn("10", GOES_ON) == ("queued", "array 11 goes on with the sweep")
+    assert behind.turn("11", GOES_ON) == BEHIND
+    assert behind.there.state == ("queued", "12", None)
+    assert behind.turn("12", DONE_BEFORE) is None
+
+
+def test_behind_a_run_that_is_in_no_queue_it_waits(behind: Following) -> None:
+    assert behind.turn("10", HERE, HERE, DONE_BEFORE) is None
+    assert not behind.there.queue.asked
+    behind.there.run.requests.mkdir()
+    behind.there.run.request("stop").touch()
+    assert behind.turn("10", HERE) == ("stopped", "launch stop, before it began")
+    assert behind.there.state == ("stopped", "10", None)
+
+
+def test_a_task_that_is_ended_meanwhile_ends_alone(behind: Following) -> None:
+    assert behind.turn("10", GOES_ON, signals=[Signals.SIGTERM]) == ("stopped", "SIGTERM received, before it began")
+    assert behind.there.state == ("queued", "10", None)
+
+
+def test_once_begun_it_does_not_look_at_the_other_again(behind: Following) -> None:
+    behind.there.task("10_1")
+    assert behind.turn("10") is None
+    behind.follow()
+    record(behind.there.run, "queued", job="20")
+    assert behind.turn("20", GOES_ON) == BEHIND
 
 
 def test_a_request_ends_all_of_them(array: Callable[[str], Array]) -> None:

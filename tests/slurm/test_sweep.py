@@ -198,3 +198,21 @@ def test_in_an_allocation_its_trials_run_side_by_side(project: Project) -> None:
     assert here.returncode == 0, here.stderr
     assert results(Path(json.loads(here.stdout)["path"])) == in_allocation
     assert not project.queue()
+
+
+@pytest.mark.long
+def test_behind_a_run_that_needs_a_further_job_it_is_queued_again(project: Project) -> None:
+    first = project.submit(project.job(), "--set", "resources.slurm.extra=[--hold]")
+    run = sweep(project, METHODS["grid"], "--after", first.name)
+    array = project.status(run)["job"]
+    project.cluster.run("scontrol", "update", f"JobId={array}", "Dependency=")  # as where the job has ended, and another goes on
+    until = time.monotonic() + 60
+    while (now := project.status(run))["job"] == array:
+        assert time.monotonic() < until, now
+        time.sleep(0.2)
+    assert now["state"] == "queued"
+    assert f"run {first.name}, which it follows, goes on in job {project.status(first)['job']}" in now["reason"]
+    project.cluster.run("scontrol", "release", project.status(first)["job"])
+    project.wait(run, "done", timeout_s=240)
+    assert len(events(run, "searching")) == 1
+    nothing_left(project, run)
