@@ -10,11 +10,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from launcher.spec.catalogue import CATALOGUE
 from launcher.spec.train import OptimizerTarget
 from launcher.worker.errors import WorkerError
 
 Named = tuple[str, nn.Parameter]
+
+FUSED = ("adam", "adamw")
+"""What one kernel does on a GPU without being asked for. Not sgd, whose momentum begins wrongly there (torch/optim/sgd.py,
+_fused_sgd): where fp16's scaler leaves the first step out, it stays uninitialised memory, and a parameter whose first gradient
+comes later than the others' is an error. Not adagrad: torch 2.7 has no such kernel. Both would also refuse sparse gradients.
+"""
 
 
 def make_optimizer(build: Callable[..., Optimizer], model: nn.Module, target: OptimizerTarget) -> Optimizer:
@@ -41,12 +46,10 @@ def make_optimizer(build: Callable[..., Optimizer], model: nn.Module, target: Op
 
 
 def by_device(target: OptimizerTarget, parameters: Iterable[Tensor]) -> dict[str, Any]:
-    """On a GPU one kernel for all parameters, where torch has one and the job says nothing else; elsewhere torch's choice."""
-    entry = CATALOGUE.get(("optimizer", target.target))
-    takes = entry is not None and "fused" in entry.arguments
+    """On a GPU one kernel for all parameters, where FUSED has it and the job says nothing else; elsewhere torch's choice."""
     said = any(name in target.arguments for name in ("foreach", "fused")) or target.arguments.get("capturable")
     fits = all(each.device.type == "cuda" and each.is_floating_point() for each in parameters)
-    return {"fused": True} if takes and fits and not said else {}
+    return {"fused": True} if target.target in FUSED and fits and not said else {}
 
 
 def needs_closure(optimizer: Optimizer) -> bool:

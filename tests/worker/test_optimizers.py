@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from launcher.spec.catalogue import names
 from launcher.spec.train import OptimizerTarget
 from launcher.worker.optim import by_device
+from launcher.worker.targets import built
 from tests.worker.plain import OPTIMIZERS, Plain
 from tests.worker.test_plain import SEED, TARGETS, Case, trained
 from tests.worker.worlds import run_of
@@ -50,8 +54,48 @@ class OnDevice:
     ("cuda", {"target": "adamw", "foreach": True}, {}),
     ("cuda", {"target": "adamw", "fused": False}, {}),
     ("cuda", {"target": "adamw", "capturable": True}, {}),
+    ("cuda", {"target": "sgd"}, {}),
+    ("cuda", {"target": "adagrad"}, {}),
     ("cuda", {"target": "nadam"}, {}),
     ("cuda", {"target": "my:Own"}, {}),
 ])  # fmt: skip
 def test_all_parameters_at_once_where_the_device_can(device: str, given: dict[str, Any], chosen: dict[str, Any]) -> None:
     assert by_device(OptimizerTarget(**given), [OnDevice(device)]) == chosen  # type: ignore[list-item]
+
+
+def weights_after(target: OptimizerTarget, steps: list[list[Tensor | None]], choice: dict[str, Any], device: str) -> list[Any]:
+    """Of steps with these gradients, under fp16's scaler."""
+    parameters = [nn.Parameter(torch.ones(4, 2, device=device)) for _ in steps[0]]
+    optimizer, scaler = built("optimizer", target, "train.optimizer", parameters, **choice), GradScaler(device)
+    for gradients in steps:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = None if gradient is None else scaler.scale(gradient.to(device))
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+    return parameters
+
+
+SOME, ENDLESS = torch.tensor([0.5, 1.0]).repeat(4, 1), torch.full((4, 2), torch.inf)
+OF_TWO_ROWS = torch.sparse_coo_tensor([[0, 2]], SOME[:2], (4, 2), check_invariants=True)
+OVERFLOW_FIRST = [[ENDLESS, SOME], [SOME, SOME], [2 * SOME, SOME]]
+ONE_LATE = [[SOME, None], [SOME, SOME], [2 * SOME, SOME]]
+SPARSE = [[SOME, OF_TWO_ROWS], [2 * SOME, OF_TWO_ROWS]]
+MOMENTUM, ADAGRAD, ADAMW = (
+    OptimizerTarget(**given) for given in ({"target": "sgd", "momentum": 0.9}, {"target": "adagrad"}, {"target": "adamw"})
+)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.parametrize("device", [
+    "cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]),
+])  # fmt: skip
+@pytest.mark.parametrize(("target", "steps"), [
+    *product((MOMENTUM, ADAGRAD, ADAMW), (OVERFLOW_FIRST, ONE_LATE)), *product((MOMENTUM, ADAGRAD), (SPARSE,)),
+])  # fmt: skip
+def test_what_is_chosen_for_a_gpu_stands_what_torchs_own_choice_stands(
+    monkeypatch: pytest.MonkeyPatch, target: OptimizerTarget, steps: list[list[Tensor | None]], device: str
+) -> None:
+    monkeypatch.setattr(torch, "empty_like", lambda tensor: torch.full_like(tensor, torch.nan))  # as memory may happen to be
+    chosen = by_device(target, [OnDevice("cuda")])  # type: ignore[list-item]
+    torch.testing.assert_close(weights_after(target, steps, chosen, device), weights_after(target, steps, {}, device))
