@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,11 @@ INSTALLED = [path for path in sys.path if Path(path).name in ("site-packages", "
 """Also those of the user's home, and of another environment that this one borrows from."""
 NOT_THE_USERS = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<",
                  str(Path(__file__).parents[1]), *INSTALLED)  # fmt: skip
+
+NO_MEMORY = re.compile(r"Allocator: can't allocate memory|CUDA error: out of memory|\bCU\w+_ALLOC\w*_FAILED")
+"""What torch says where it raises no OutOfMemoryError: on the CPU; of CUDA; of cuBLAS, cuDNN and their kin."""
+NO_ENGINE = "unable to find an engine to execute this computation"
+"""What convolutions say where cuDNN has none for them, and also where memory ran out in each that it has."""
 
 
 def raised(error: Exception, what: str, *, kind: Kind = "error") -> WorkerError:
@@ -37,9 +45,23 @@ def located(error: BaseException) -> dict[str, Any]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error) and "Allocator" in str(error)
-    )
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error))))
+
+
+@contextmanager
+def memory_blamed(device: torch.device) -> Iterator[None]:
+    """Around a forward and its backward. Raises OutOfMemoryError where that is why cuDNN found no engine."""
+    before = failed_allocations(device)
+    try:
+        yield
+    except RuntimeError as error:
+        if NO_ENGINE in str(error) and failed_allocations(device) > before:
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
+
+
+def failed_allocations(device: torch.device) -> int:
+    return int(torch.cuda.memory_stats_as_nested_dict(device).get("num_ooms", 0)) if device.type == "cuda" else 0
 
 
 def peer_is_gone(error: Exception) -> bool:

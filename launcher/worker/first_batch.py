@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from launcher.worker.blame import described, located, out_of_memory, peer_is_gone
+from launcher.worker.blame import described, located, memory_blamed, out_of_memory, peer_is_gone
 from launcher.worker.build import Training
 from launcher.worker.data import nested
 from launcher.worker.errors import WorkerError
@@ -24,7 +24,8 @@ def told(training: Training, batch: Any, *, split: str = "train", step: int | No
     """
     where = {"rank": training.world.rank}
     try:
-        yield
+        with memory_blamed(training.world.device):
+            yield
     except WorkerError as error:
         if error.kind != "spec" or step == 0:
             error.details = where | error.details

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ import torch
 
 from launcher.rundir import RunDir, read_json
 from launcher.worker import step
+from launcher.worker.blame import out_of_memory
 from launcher.worker.errors import WorkerError
+from launcher.worker.first_batch import told
+from launcher.worker.world import World
 from tests.worker.sets import Noisy
 from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
@@ -52,6 +56,38 @@ def out_of_memory_above(run: RunDir, most: int) -> Any:
 
     step.call_model = limited
     return error_of(run)
+
+
+@pytest.mark.parametrize(("words", "of_memory"), [
+    ("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`", True),
+    ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+    ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+    ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True),
+    ("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8", True),
+    ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`", False),
+    ("CUDA error: device-side assert triggered", False),
+    ("GET was unable to find an engine to execute this computation", False),
+])  # fmt: skip
+def test_memory_runs_out_in_many_words(words: str, of_memory: bool) -> None:
+    assert out_of_memory(RuntimeError(words)) == of_memory
+
+
+@pytest.mark.parametrize("search", ["GET", "FIND"])
+@pytest.mark.parametrize("failed", [0, 2])
+def test_cudnn_finds_no_engine_for_want_of_memory_where_allocations_failed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, search: str, failed: int
+) -> None:
+    stats = {"num_ooms": 5}
+    monkeypatch.setattr(torch.cuda, "memory_stats_as_nested_dict", lambda _: stats)
+    training: Any = SimpleNamespace(world=World(device=torch.device("cuda")))
+
+    def convolve() -> None:
+        stats["num_ooms"] += failed
+        raise RuntimeError(f"{search} was unable to find an engine to execute this computation")
+
+    with pytest.raises(RuntimeError, match="an engine") as raised, told(training, None):
+        convolve()
+    assert out_of_memory(raised.value) == bool(failed)
 
 
 def final_weights(run: RunDir) -> dict[str, torch.Tensor]:
