@@ -145,8 +145,9 @@ def make_loss(spec: Train, fetch: Fetch, world: World) -> Objective:
     loss = constructed_or_bound("loss", spec.loss, "train.loss")
     if getattr(loss, "auto", False):
         loss.balance(all_targets(fetch, world))  # type: ignore[attr-defined]
-    if isinstance(loss, nn.Module):
-        loss.to(world.device, torch.float64 if spec.precision == "fp64" else None)
     tensors = in_memory(fetch.dataset)
     targets = tensors[1] if tensors is not None and len(tensors) == 2 else None
-    return make_objective(loss, spec.loss.target, builtin=builtin("loss", spec.loss), targets=targets)
+    objective = make_objective(loss, spec.loss.target, builtin=builtin("loss", spec.loss), targets=targets)
+    if isinstance(objective.loss, nn.Module):  # which also stands for a function of torch's
+        objective.loss.to(world.device, torch.float64 if spec.precision == "fp64" else None)
+    return objective

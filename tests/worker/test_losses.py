@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,14 +15,16 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from launcher.rundir import RunDir
-from launcher.worker.build import Training
+from launcher.worker.build import Training, make_loss
 from launcher.worker.data.fetch import Fetch
 from launcher.worker.data.loader import Loader
 from launcher.worker.ddp import call_model
 from launcher.worker.errors import WorkerError
 from launcher.worker.evaluate import evaluate
+from launcher.worker.job import read_job
 from launcher.worker.losses.objective import make_objective
 from launcher.worker.step import gradient
+from launcher.worker.world import World
 from tests.worker.plain import CLASS_WEIGHTS
 from tests.worker.worlds import a_job, in_world, on_ranks, run_of
 
@@ -267,3 +270,28 @@ def test_what_torch_refuses_on_a_later_batch_is_told_too() -> None:
     objective = make_objective(nn.CrossEntropyLoss(), "cross_entropy", builtin=True, targets=None)
     with pytest.raises(WorkerError, match=r"cross_entropy wants class indices of int64.*targets are float32 of shape"):
         objective.mean(torch.zeros(3, 2), (None, torch.zeros(3)))
+
+
+@pytest.mark.parametrize(("device", "precision"), [("meta", "fp32"), ("cpu", "fp64")])
+@pytest.mark.parametrize("loss", [
+    {"target": "cross_entropy", "weight": [1, 5]},
+    {"target": "torch.nn.functional:cross_entropy", "weight": [1, 5]},
+    {"target": "torch.nn.functional:binary_cross_entropy_with_logits", "pos_weight": [1, 5]},
+    {"target": "test_losses:OfItsOwn"},
+])  # fmt: skip
+def test_what_a_loss_holds_is_where_the_model_is(
+    tmp_path: Path, loss: dict[str, Any], device: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    train = read_job(run_of(tmp_path / "run", a_job(loss=loss, precision=precision))).train
+    assert train is not None
+    data: Any = SimpleNamespace(dataset=None)
+    objective = make_loss(train, data, World(device=torch.device(device)))
+    (held,) = objective.loss.buffers()  # type: ignore[attr-defined]
+    assert (held.device.type, held.dtype == torch.float64) == (device, precision == "fp64" or "OfItsOwn" not in loss["target"])
+
+
+class OfItsOwn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("held", torch.ones(2))
