@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -23,8 +25,7 @@ class Replicas(nn.DataParallel[nn.Module]):
 
     def forward(self, *given: Any, **named: Any) -> Any:
         self.seed_others()
-        with self.accelerator.autocast():
-            return convert_to_fp32(super().forward(*given, **named))
+        return convert_to_fp32(super().forward(*given, **named))
 
     def seed_others(self) -> None:
         """The step has seeded the generator of the first GPU alone."""
@@ -37,7 +38,18 @@ class Replicas(nn.DataParallel[nn.Module]):
         copies = super().replicate(module, device_ids)
         for copy in copies:
             copy.__dict__.pop("forward", None)
+            copy.forward = self.in_precision(copy.forward)
         return copies
+
+    def in_precision(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """In each copy: torch tells the threads that it runs them in whether there is autocast, but not that it is to bf16."""
+
+        @wraps(forward)
+        def precise(*given: Any, **named: Any) -> Any:
+            with self.accelerator.autocast():
+                return forward(*given, **named)
+
+        return precise
 
 
 def replicated(accelerator: Accelerator, model: nn.Module, world: World) -> nn.Module:

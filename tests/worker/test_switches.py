@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from launcher.rundir import RunDir
@@ -234,11 +237,48 @@ def test_on_one_device_it_is_the_model_itself() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_replicas_have_the_gradient_of_the_whole_batch_and_masks_of_their_own() -> None:
-    from accelerate import Accelerator
-
     model = network(**MODELS["mlp"][0] | {"dropout": 0.0, "batch_norm": False}).cuda()
     batch = torch.randn(8, 6, device="cuda")
     expected = gradients(model, batch)
     model.zero_grad()
     found = gradients(Replicas(model, Accelerator()), batch)
     assert all(torch.allclose(found[f"module.{name}"], value, atol=1e-6) for name, value in expected.items())
+
+
+class Precisions(nn.Linear):
+    """Notes what its copies compute in."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 3)
+        self.found: list[torch.dtype] = []  # one list for all copies
+
+    def forward(self, batch: Tensor) -> Tensor:
+        output = super().forward(batch)
+        self.found.append(output.dtype)
+        return output
+
+
+def in_threads(precision: str) -> list[torch.dtype]:
+    """What copies compute in where torch has started threads for them; on the CPU a copy is not of parameters."""
+    nn.DataParallel.replicate = lambda _, module, devices: [copy(module) for _ in devices]  # type: ignore[method-assign]
+    accelerator, model = Accelerator(cpu=True, mixed_precision=precision), Precisions()
+    copies = Replicas(accelerator.prepare_model(model), accelerator).replicate(model, [0, 1])
+    threads = [Thread(target=each, args=(torch.ones(2, 6),)) for each in copies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return model.found
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("no", torch.float32)])
+def test_replicas_compute_in_the_jobs_precision(precision: str, dtype: torch.dtype) -> None:
+    assert on_ranks(1, in_threads, precision) == [[dtype, dtype]]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_replicas_on_gpus_compute_in_bf16() -> None:
+    accelerator, model = Accelerator(mixed_precision="bf16"), Precisions().cuda()
+    output = Replicas(accelerator.prepare_model(model), accelerator)(torch.ones(8, 6, device="cuda"))
+    assert (output.dtype, set(model.found)) == (torch.float32, {torch.bfloat16})
