@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from launcher.worker.errors import WorkerError
 from launcher.worker.restore import load_model_weights, restore
-from tests.worker.trainings import ALONE, network, new_run, same, saved, step, training
+from launcher.worker.state import Best
+from tests.worker.trainings import ALONE, network, new_run, same, saved, saver, step, training
 
 OPTIMIZERS = {
     "sgd": (torch.optim.SGD, {}),
@@ -209,3 +210,18 @@ def test_a_checkpoint_that_does_not_fit_is_refused(other: Any, words: str, tmp_p
 
 def test_without_a_checkpoint_the_training_starts_anew(tmp_path: Path) -> None:
     assert restore(new_run(tmp_path), training(), ALONE) is None
+
+
+def test_what_the_training_counts_meanwhile_is_not_in_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, state, behind = new_run(tmp_path), training(), list[Any]()
+    writer = saver(run)
+    monkeypatch.setattr(writer, "_behind", behind.append)
+    state.best["val/loss"] = Best(value=0.5, step=0)
+    state.sums["loss"] = 3.0
+    writer.save(state, metrics={}, rows=0, attempt=1)
+    state.best["val/loss"] = Best(value=0.25, step=1)
+    state.sums["loss"] += 1.0
+    behind[0]()
+    restored = training()
+    restore(run, restored, ALONE)
+    assert (restored.best["val/loss"]["value"], restored.sums["loss"]) == (0.5, 3.0)
