@@ -57,7 +57,7 @@ class Histograms:
 
 def counted(tensor: Tensor) -> dict[str, Any]:
     """Values that are no finite numbers are left out."""
-    values = tensor.float().flatten()
+    values = tensor.cpu().to_dense().float().flatten()  # histc is refused on a GPU under train.deterministic
     values = values[values.isfinite()]
     if not values.numel():
         return {"low": 0.0, "high": 0.0, "sum": 0.0, "squares": 0.0, "counts": []}

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
+from torch import Tensor, nn
 from wandb.proto import wandb_internal_pb2
 
 from launcher.load import load_job
@@ -256,6 +256,38 @@ def test_a_histogram_is_of_finite_numbers() -> None:
     found = counted(torch.tensor([1.0, float("nan"), 3.0, float("inf")]))
     assert (found["low"], found["high"], found["sum"], found["squares"], sum(found["counts"])) == (1.0, 3.0, 4.0, 10.0, 2)
     assert counted(torch.tensor([float("nan")]))["counts"] == []
+
+
+class Undetermined(Tensor):
+    """As one on a GPU is under train.deterministic."""
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+        if function is torch.histc:
+            raise RuntimeError("_histc_cuda with floating point input does not have a deterministic implementation")
+        outcome = super().__torch_function__(function, types, given, named)
+        return outcome.as_subclass(Tensor) if function is Tensor.cpu else outcome
+
+
+def test_a_histogram_of_what_is_on_a_gpu_is_counted_on_the_host() -> None:
+    values = torch.tensor([1.0, 2.0, 4.0])
+    assert counted(values.as_subclass(Undetermined)) == counted(values)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_histogram_of_a_gpu_may_be_of_a_deterministic_training() -> None:
+    values = torch.tensor([1.0, 2.0, 4.0])
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert counted(values.cuda()) == counted(values)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_histogram_of_a_sparse_gradient_counts_its_zeros() -> None:
+    rows = torch.sparse_coo_tensor([[2, 0, 2]], torch.tensor([[1.0], [2.0], [3.0]]), (3, 1), check_invariants=True)
+    assert counted(rows) == counted(torch.tensor([2.0, 0.0, 4.0]))
 
 
 def test_histograms_are_of_the_weights_and_of_their_gradients(tmp_path: Path) -> None:
