@@ -22,13 +22,13 @@ MOST = 5_000
 
 def candidate_problems(tree: Node, defaults: Mapping[str, Any], *, folder: Path) -> Iterator[Problem]:
     """Of a job that is right but for its sweep: otherwise every candidate would repeat what is wrong with it."""
-    plain = without_sweep(tree)
+    plain = of_one_trial(tree)
     yield from shared_problems(tree)
-    if validated(plain, dict(defaults), folder=folder)[1]:
+    if problems_of_trial(plain, defaults, folder=folder):
         return
     seen: set[tuple[str, int | None, int | None, str]] = set()
     for path, place, value in [each for each in candidates(tree) if not is_shared(each[0])][:MOST]:
-        _, problems = validated(merge(plain, branch(path, place, value)), dict(defaults), folder=folder)
+        problems = problems_of_trial(merge(plain, branch(path, place, value)), defaults, folder=folder)
         for problem in (below_a_value(each, path) for each in problems):
             key = problem.source, problem.line, problem.column, problem.message
             if key not in seen:
@@ -58,9 +58,21 @@ def is_shared(path: str) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in SHARED)
 
 
-def without_sweep(tree: Node) -> Node:
+def of_one_trial(tree: Node) -> Node:
+    """Without the sweep, folds apart: they give it something to evaluate on, though the job itself may have nothing."""
     assert isinstance(tree.value, dict)
-    return Node(tree.place, {key: item for key, item in tree.value.items() if key != SWEEP}, keys=tree.keys)
+    items, sweep = dict(tree.value), tree.value[SWEEP]
+    del items[SWEEP]
+    if isinstance(sweep.value, dict) and "folds" in sweep.value:
+        settings = {key: item for key, item in sweep.value.items() if key != "parameters"}
+        items[SWEEP] = Node(sweep.place, settings, keys=sweep.keys)
+    return Node(tree.place, items, keys=tree.keys)
+
+
+def problems_of_trial(tree: Node, defaults: Mapping[str, Any], *, folder: Path) -> list[Problem]:
+    """Those of the sweep itself are told once, by the job that has it."""
+    _, problems = validated(tree, dict(defaults), folder=folder)
+    return [each for each in problems if each.path[:1] != (SWEEP,)]
 
 
 def candidates(tree: Node) -> Iterator[tuple[str, Node, Node]]:

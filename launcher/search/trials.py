@@ -18,6 +18,7 @@ from launcher.rundir import TRIALS, RunDir, json_lines, write_atomic
 from launcher.search.space import Parameters
 from launcher.search.study import End
 from launcher.spec import Job
+from launcher.spec.monitor import logged_keys
 from launcher.spec.sweep import Sweep
 
 RESULTS = "results.csv"
@@ -63,7 +64,14 @@ def base_of(job: Job) -> Job:
 def with_parameters(job: Job, parameters: Parameters) -> Job:
     """Raises SpecError where values that are right one by one do not go together."""
     overrides = [f"{path}={json.dumps(value)}" for path, value in parameters.items()]
-    return parse_job(dump_job(base_of(job)), "job.yaml", overrides=overrides)
+    return base_of(parse_job(dump_job(of_one_trial(job)), "job.yaml", overrides=overrides))
+
+
+def of_one_trial(job: Job) -> Job:
+    """As it is to be checked: folds give it something to evaluate on, though the job itself may have nothing."""
+    if job.sweep is None or job.sweep.folds is None:
+        return base_of(job)
+    return job.model_copy(update={"sweep": job.sweep.model_copy(update={"parameters": {}})})
 
 
 def trial_job(job: Job, parameters: Parameters, *, group: str, fold: int | None) -> Job:
@@ -150,7 +158,15 @@ def write_best(run: RunDir, job: Job, trial: Trial) -> None:
     """best.yaml: the job with the best parameters, on all the data; ranks and threads as the trial had them."""
     own = parse_job(trial.runs[0].job.read_text(), str(trial.runs[0].job))
     pinned = with_parameters(job, trial.parameters).model_copy(update={"resources": own.resources})
-    write_atomic(run.path / BEST, dump_job(pinned))
+    write_atomic(run.path / BEST, dump_job(on_all_data(pinned)))
+
+
+def on_all_data(job: Job) -> Job:
+    """Where folds alone gave it something to evaluate on, there is no best checkpoint to keep by that."""
+    best, keys = job.checkpoint.keep_best, logged_keys(job.train)
+    if best is None or not keys or best.monitor in keys:
+        return job
+    return job.model_copy(update={"checkpoint": job.checkpoint.model_copy(update={"keep_best": None})})
 
 
 def copied(path: Path, to: Path) -> None:

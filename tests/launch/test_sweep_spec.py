@@ -74,6 +74,17 @@ def test_folds_hold_out_a_part_to_evaluate_on_and_are_not_pruned() -> None:
     assert "folds and prune exclude each other" in problems(more=", folds: 3, prune: asha")[0]
 
 
+def test_what_folds_alone_evaluate_is_monitored_and_what_would_be_tried_is_checked_all_the_same() -> None:
+    text = JOB.replace("val: digits, ", "") + "checkpoint: {keep_best: val/accuracy}\n"
+    sweep = "sweep: {metric: %s, goal: minimize, folds: 5, trials: 2, parameters: {train.optimizer.lr: [0.1%s]}}\n"
+    assert parse_job(text + sweep % ("val/loss", "")).checkpoint.keep_best is not None
+    with pytest.raises(SpecError) as caught:
+        parse_job(text + sweep % ("val/los", ", fast"))
+    metric, value = (problem.message for problem in caught.value.problems)
+    assert metric.startswith("'val/los' is not logged")
+    assert value == "expected a number >= 0, got 'fast'"
+
+
 def test_a_sweep_needs_an_end_something_to_try_and_a_training() -> None:
     for sweep, words in (
         ("{metric: val/loss, goal: minimize}", "a sweep needs parameters to try, or folds"),

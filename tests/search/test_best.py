@@ -15,7 +15,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from launcher.load import load_job
+from launcher.load import dump_job, load_job
+from launcher.rundir import RunDir
+from launcher.search.trials import Trial, trial_job, write_best
 from tests.search.conftest import newest, results
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -82,7 +84,7 @@ train:
   data: {{train: {train}, val: null, batch_size: {batch}}}
   epochs: {epochs}
   evaluate_every: {epochs} epochs
-checkpoint: {{every: {epochs} epochs}}
+checkpoint: {{every: {epochs} epochs, keep_best: val/accuracy}}
 sweep: {{metric: val/accuracy, goal: maximize, folds: 5}}
 """
 
@@ -104,3 +106,28 @@ def test_cross_validation_is_scikit_learns(given: Any, data: Any, theirs: Any, f
     found = cross_val_score(theirs, inputs, classes, cv=StratifiedKFold(5, shuffle=True, random_state=0))
     assert float(row["value"]) == pytest.approx(found.mean(), abs=0.01)
     assert float(row["spread"]) == pytest.approx(found.std(), abs=0.02)
+    assert load_job(newest(folder) / "best.yaml").checkpoint.keep_best is None  # nothing is held out of all the data
+
+
+def test_a_best_checkpoint_may_be_kept_by_what_folds_alone_evaluate(folder: Path) -> None:
+    (folder / "sweep.yaml").write_text(
+        "extends: base.yaml\ntrain: {data: {val: null}}\ncheckpoint: {keep_best: val/accuracy}\n"
+        "sweep: {method: grid, metric: val/loss, goal: minimize, folds: 2, parameters: {train.optimizer.lr: [0.2]}}\n"
+    )
+    sweep = load_job(folder / "sweep.yaml")
+    made = trial_job(sweep, {"train.optimizer.lr": 0.2}, group="g", fold=1)
+    assert made == load_job(written(folder / "trial.yaml", dump_job(made)))
+    assert (made.sweep, made.checkpoint.keep_best) == (None, sweep.checkpoint.keep_best)
+    run = RunDir(folder / "trials/0/fold-0")
+    run.path.mkdir(parents=True)
+    written(run.job, dump_job(made))
+    write_best(RunDir(folder), sweep, Trial(0, {}, {"train.optimizer.lr": 0.2}, [run]))
+    assert load_job(folder / "best.yaml").checkpoint == load_job(folder / "base.yaml").checkpoint
+    both = "train.data.val={target: digits, split: val, flatten: true}"
+    write_best(RunDir(folder), load_job(folder / "sweep.yaml", overrides=[both]), Trial(0, {}, {}, [run]))
+    assert load_job(folder / "best.yaml").checkpoint == sweep.checkpoint
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
