@@ -6,11 +6,11 @@ import os
 import signal
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from launcher.errors import LaunchError
+from launcher.errors import BackendError, LaunchError
 from launcher.events import record
 from launcher.load import load_job
 from launcher.plan import Plan
@@ -20,7 +20,7 @@ from launcher.search.board import Board, ended_already
 from launcher.search.company import Alone, Departure, Fate
 from launcher.search.slots import Slot, clusters, parallel
 from launcher.search.tasks import Tasks
-from launcher.search.trials import PRUNED, Trial, best, copied, pruned, trial_job
+from launcher.search.trials import PRUNED, Trial, as_begun, best, copied, pruned, trial_job
 from launcher.spec import Job
 from launcher.supervisor import arrival
 from launcher.supervisor.ending import Ending
@@ -114,10 +114,8 @@ class Search:
         if (end := ended_already(run)) is not None:
             self.board.run_ended(trial, index, *end)
             return
-        fold = index if self.sweep.folds else None
         try:
-            own = trial_job(self.job, trial.parameters, group=self.run.id, fold=fold)
-            plan = slot.plan(own)
+            own, plan = self.planned(trial, index, slot)
         except LaunchError as error:  # values that do not go together
             self.board.run_ended(trial, index, "failed", str(error).splitlines()[0])
             return
@@ -134,6 +132,14 @@ class Search:
             self.board.run_ended(trial, index, "failed", stuck)
             return
         self.follow(trial, index, slot, plan, follows=died is not None)
+
+    def planned(self, trial: Trial, index: int, slot: Slot) -> tuple[Job, Plan]:
+        """Raises LaunchError."""
+        own = trial_job(self.job, trial.parameters, group=self.run.id, fold=index if self.sweep.folds else None)
+        with suppress(BackendError):  # the share has fewer GPUs than the trial had ranks
+            again = as_begun(trial.runs[index], own)
+            return again, slot.plan(again)
+        return own, slot.plan(own)
 
     def follow(self, trial: Trial, index: int, slot: Slot, plan: Plan, *, follows: bool) -> None:
         run = trial.runs[index]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launcher.events import ledger
-from launcher.load import dump_job, parse_job
+from launcher.load import dump_job, load_job, parse_job
 from launcher.rundir import TRIALS, RunDir, json_lines, write_atomic
 from launcher.search.space import Parameters
 from launcher.search.study import End
@@ -82,6 +82,17 @@ def trial_job(job: Job, parameters: Parameters, *, group: str, fold: int | None)
         named = made.log.wandb.model_copy(update={"group": group})
         made = made.model_copy(update={"log": made.log.model_copy(update={"wandb": named})})
     return made if fold is None else on_fold(made, fold, job.sweep.folds or 0)
+
+
+def as_begun(run: RunDir, job: Job) -> Job:
+    """A trial that goes on keeps what `auto` came to when it began, as any run that is resumed; on other nodes threads alone."""
+    if not run.job.exists():
+        return job
+    begun, wants = load_job(run.job).resources, job.resources
+    same = all(getattr(begun, name) == getattr(wants, name) for name in ("nodes", "backend", "device"))
+    names = [name for name in ("threads", *(("procs_per_node",) if same else ())) if getattr(wants, name) == "auto"]
+    kept = {name: getattr(begun, name) for name in names}
+    return job.model_copy(update={"resources": wants.model_copy(update=kept)})
 
 
 def on_fold(job: Job, fold: int, folds: int) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from launcher.cli.continuing import allowed
 from launcher.errors import UsageError
 from launcher.events import record
 from launcher.load import load_job
-from launcher.plan import read_plan, settle
+from launcher.plan import Plan, read_plan, settle
 from launcher.prepare import plan_for, write
 from launcher.rundir import RunDir, locked
 from launcher.search.board import ended_already
@@ -193,6 +194,59 @@ def test_trials_share_the_machine_that_a_training_would_have_alone(folder: Path,
     (folder / "sweep.yaml").write_text(SWEEP.replace("parallel: 1", "parallel: auto"))
     job = load_job(folder / "sweep.yaml", overrides=["resources.procs_per_node=auto", "resources.threads=auto"])
     assert parallel(settle(job, plan_for(job))) == parallel(job) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "goes_on"),
+    [
+        ([], (4, 2)),  # as it began, on 8 cores
+        (["resources.threads=1"], (4, 1)),
+        (["resources.procs_per_node=1"], (1, 2)),
+        (["resources.nodes=2"], (1, 2)),
+    ],
+)
+def test_a_trial_goes_on_with_its_ranks_and_threads_on_another_machine(
+    asked: list[str], goes_on: tuple[int, int], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "sweep.yaml").write_text(SWEEP)
+    run = RunDir(folder / "sweep")
+    run.path.mkdir()
+    auto = ["resources.procs_per_node=auto", "resources.threads=auto"]
+
+    def begins(cores: int, overrides: list[str]) -> tuple[int, int]:
+        monkeypatch.setattr(local, "usable_cpus", lambda: tuple(range(cores)))
+        job = load_job(run.job if run.job.exists() else folder / "sweep.yaml", overrides=overrides)
+        write(run, job, plan_for(job))
+        pool: Any = SimpleNamespace(agents={}, leaving={})
+        search = Search(run, load_job(run.job), pool, Alone(run, read_plan(run)))
+        plans: list[Plan] = []
+        search.follow = lambda trial, index, slot, plan, **_: plans.append(plan)  # type: ignore[method-assign]
+        search.fill()
+        [plan], trial = plans, load_job(run.path / "trials/0/job.yaml").resources
+        assert (trial.procs_per_node, trial.threads) == (plan.world.procs_per_node, plan.world.threads)
+        return plan.world.procs_per_node, plan.world.threads
+
+    assert begins(8, auto) == (4, 2)
+    assert begins(4, asked) == goes_on
+
+
+def test_where_its_ranks_do_not_fit_any_more_a_trial_goes_on_with_others(resumed: Resumed) -> None:
+    """They want a GPU each."""
+    search = resumed()
+    search.board.draw()
+    [(trial, _)] = search.board.waiting
+    asked = search.job.resources.model_copy(update={"procs_per_node": "auto", "device": "auto"})
+    search.job = search.job.model_copy(update={"resources": asked})
+    slot = search.slots[0]
+    ranks = []
+    for gpus in (4, 2):
+        machine = replace(slot.cluster.machines[0], gpus=tuple(map(str, range(gpus))), cpus=tuple(range(8)))
+        slot.cluster = replace(slot.cluster, machines=(machine,))
+        own, plan = search.planned(trial, 0, slot)
+        trial.runs[0].path.mkdir(parents=True, exist_ok=True)
+        write(trial.runs[0], own, plan)
+        ranks.append(plan.world.procs_per_node)
+    assert ranks == [4, 2]
 
 
 @pytest.mark.parametrize(("backend", "back"), [("hosts", True), ("local", False)])
