@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from launcher.errors import BackendError, LaunchError
-from launcher.events import record
+from launcher.events import ledger, record
 from launcher.load import load_job
 from launcher.plan import Plan
 from launcher.prepare import write
@@ -57,7 +57,8 @@ class Search:
         """`at_a_time`: trials of all processes together; None: this one has them all, as many as it has room for."""
         assert job.sweep is not None
         self.run, self.job, self.sweep, self.pool, self.company = run, job, job.sweep, pool, company
-        self.parallel = at_a_time or parallel(job)
+        begun = any(entry["event"] == "searching" for entry in ledger(run))
+        self.parallel = at_a_time or parallel(job, begun=begun)
         here = self.parallel if at_a_time is None else 1
         self.slots = [Slot(pool, at * len(cluster.machines), cluster) for at, cluster in enumerate(clusters(job, here))]
         self.board = Board(run, job, self.parallel, shared=company.shared)

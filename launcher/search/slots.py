@@ -19,13 +19,18 @@ MOST_HOSTS = 100_000
 """More than anybody names: of a range of nodes all are taken that answer."""
 
 
-def parallel(job: Job) -> int:
-    """Trials at a time. Raises UsageError where more are asked for than fit, BackendError."""
+def parallel(job: Job, *, begun: bool = False) -> int:
+    """Trials at a time. Raises UsageError where more are asked for than fit, BackendError.
+
+    `begun`: the sweep goes on with the room that there is; what it began with cannot change any more, and need not.
+    """
     assert job.sweep is not None
     fits, wanted = room(job), job.sweep.parallel
-    if wanted != "auto" and wanted > fits:
+    if wanted == "auto":
+        return fits
+    if wanted > fits and not begun:
         raise UsageError(f"sweep.parallel: {too_many(job, fits)}")
-    return fits if wanted == "auto" else wanted
+    return min(wanted, fits)
 
 
 def refuse_too_many(spec: str | os.PathLike[str], overrides: Iterable[str], job: Job) -> None:

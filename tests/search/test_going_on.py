@@ -139,6 +139,21 @@ def test_its_trials_are_drawn_as_with_so_many_at_a_time_as_when_it_began(resumed
     assert (search.board.sequence.parallel, len(search.slots)) == (3, 1)
 
 
+def test_with_less_room_than_it_began_with_it_goes_on_with_fewer_at_a_time(folder: Path) -> None:
+    (folder / "sweep.yaml").write_text(SWEEP.replace("parallel: 1", "parallel: 999"))
+    run, job, pool = RunDir(folder / "sweep"), load_job(folder / "sweep.yaml"), SimpleNamespace(agents={}, leaving={})
+    run.path.mkdir()
+    write(run, job, plan_for(job))
+    company = Alone(run, read_plan(run))
+    record(run, "prepared")
+    with pytest.raises(UsageError, match="999 trials at a time do not fit"):
+        Search(run, job, cast(Any, pool), company)
+    ledger_of(run, {"event": "supervising"}, {"event": "searching", "parallel": 999})
+    search = Search(run, job, cast(Any, pool), company)
+    fits = parallel(job.model_copy(update={"sweep": job.sweep.model_copy(update={"parallel": "auto"})}))  # type: ignore[union-attr]
+    assert (len(search.slots), search.board.sequence.parallel) == (fits, 999)  # what is drawn does not change
+
+
 def test_a_trial_that_somebody_has_is_waited_for(resumed: Resumed) -> None:
     search = resumed()
     run = RunDir(search.run.path / "trials/0")
