@@ -13,7 +13,7 @@ from launcher.plan import Plan, read_plan
 from launcher.rundir import RunDir, locked
 from launcher.search.company import Alone
 from launcher.search.journal import NAME
-from launcher.search.loop import TICK_S, Search
+from launcher.search.loop import Search
 from launcher.search.plots import draw_all
 from launcher.search.tasks import Tasks
 from launcher.search.trials import copied
@@ -64,7 +64,7 @@ def conducted(run: RunDir, signals: Signals, screen: Callable[[], None] | None) 
 
 def driven(search: Search, signals: Signals, screen: Callable[[], None] | None) -> Outcome:
     while search.outcome is None:
-        search.turn(search.pool.poll(TICK_S), signals)
+        search.turn(search.pool.poll(search.patience_s), signals)
         if screen is not None:
             try:
                 screen()

@@ -65,6 +65,8 @@ class Search:
         self.active: list[Active] = []
         self.looked = self.compared = 0.0
         self.ending: Halt | None = None
+        self.patience_s = 0.0
+        """How long it may wait for news: not at all while there may be another slot to fill."""
         self.idle = False
         """Whether nothing is left for this process but what it has under way."""
         self.outcome: Outcome | None = None
@@ -73,21 +75,22 @@ class Search:
     # What is to be run
 
     def fill(self) -> None:
-        """Gives every free slot the next run."""
-        self.idle = not self.slots
+        """Gives a free slot the next run: one in a turn, since beginning it takes its time, and agents want to be heard."""
+        self.idle, self.patience_s = not self.slots, TICK_S
         busy = [active.slot for active in self.active]
-        for slot in [each for each in self.slots if each not in busy and each.free]:
-            if self.ending is not None or not self.company.look_due():
+        slot = next((each for each in self.slots if each not in busy and each.free), None)
+        if slot is None or self.ending is not None or not self.company.look_due():
+            return
+        self.board.catch_up()  # much may have happened, which takes its time: others go on meanwhile
+        with self.company.turn():
+            self.board.catch_up()
+            taken = self.next_run()
+            if taken is None:
+                self.idle = self.nothing_comes()
                 return
-            self.board.catch_up()  # much may have happened, which takes its time: others go on meanwhile
-            with self.company.turn():
-                self.board.catch_up()
-                taken = self.next_run()
-                if taken is None:
-                    self.idle = self.nothing_comes()
-                    return
-                self.board.waiting.remove(taken)
-                self.begin(*taken, slot)
+            self.board.waiting.remove(taken)
+            self.begin(*taken, slot)
+        self.patience_s = 0.0
 
     def next_run(self) -> tuple[Trial, int] | None:
         """One that nobody has, drawing trials as they are needed; else one whose process died with it."""

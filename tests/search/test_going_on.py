@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +23,8 @@ from launcher.prepare import plan_for, write
 from launcher.rundir import RunDir, locked
 from launcher.search.board import ended_already
 from launcher.search.company import Alone
-from launcher.search.conduct import departed
-from launcher.search.loop import Active, Search
+from launcher.search.conduct import departed, driven
+from launcher.search.loop import TICK_S, Active, Search
 from launcher.search.rungs import Rungs
 from launcher.search.slots import parallel
 from launcher.search.study import Study
@@ -137,6 +138,32 @@ def test_max_time_leaves_out_what_it_lay_stopped_or_waited_in_a_queue(between: l
 def test_its_trials_are_drawn_as_with_so_many_at_a_time_as_when_it_began(resumed: Resumed) -> None:
     search = resumed()
     assert (search.board.sequence.parallel, len(search.slots)) == (3, 1)
+
+
+def test_agents_are_heard_between_two_runs_that_begin_and_none_waits_for_a_tick(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "usable_cpus", lambda: tuple(range(3)))
+    (folder / "sweep.yaml").write_text(SWEEP.replace("parallel: 1", "parallel: 3"))
+    run, job = RunDir(folder / "sweep"), load_job(folder / "sweep.yaml")
+    run.path.mkdir()
+    write(run, job, plan_for(job))
+    polls: list[tuple[float, int]] = []
+
+    def poll(timeout_s: float) -> list[Any]:
+        polls.append((timeout_s, len(search.active)))
+        if len(polls) == 5:
+            search.outcome = Outcome(state="stopped", exit_code=75)
+        return []
+
+    pool: Any = SimpleNamespace(agents={}, leaving={}, poll=poll)
+    search = Search(run, job, pool, Alone(run, read_plan(run)))
+    supervision = SimpleNamespace(tick=lambda: None, outcome=None, look_at_requests=lambda: None)
+    search.follow = lambda trial, index, slot, plan, **_: search.active.append(  # type: ignore[method-assign]
+        Active(trial, index, slot, cast(Any, supervision), ExitStack())
+    )
+    driven(search, cast(Any, SimpleNamespace(received=[])), None)
+    assert polls == [(0.0, 0), (0.0, 1), (0.0, 2), (0.0, 3), (TICK_S, 3)]
 
 
 def test_with_less_room_than_it_began_with_it_goes_on_with_fewer_at_a_time(folder: Path) -> None:
