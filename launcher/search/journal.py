@@ -18,6 +18,8 @@ from launcher.search.study import STATES, End
 from launcher.spec.sweep import Sweep
 
 NAME = "optuna.journal"
+SPENT = "spent_s"
+"""Attribute of the study of a search over a function, which has no other ledger."""
 ENDS: dict[optuna.trial.TrialState, End] = {state: end for end, state in STATES.items()}
 
 
@@ -48,6 +50,14 @@ class Journal:
         if number not in self.ends:
             self.study.tell(number, value if end == "done" else None, state=STATES[end], skip_if_finished=True)
             self.ends[number] = end, value
+
+    @property
+    def spent_s(self) -> float:
+        """The time that the search has taken."""
+        return float(self.study.user_attrs.get(SPENT, 0.0))
+
+    def spend(self, seconds: float) -> None:
+        self.study.set_user_attr(SPENT, seconds)
 
 
 def storage_in(folder: Path) -> JournalStorage:

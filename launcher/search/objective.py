@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import signal
-import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from launcher.errors import UsageError
+from launcher.errors import LaunchError, UsageError
 from launcher.load.differ import leaves
 from launcher.rundir import RunDir, locked, read_json, write_atomic, write_json
+from launcher.search.calling import Call, calling, found, why
+from launcher.search.journal import Journal
 from launcher.search.sequence import Sequence
-from launcher.search.space import Parameters, integers_of, values
+from launcher.search.space import integers_of, values
 from launcher.search.trials import RESULTS, Trial, best, results_text, write_parameters
 from launcher.spec.sweep import Sweep
 
 SPEC = "sweep.json"
 """What the folder was begun with."""
-INTERRUPT = frozenset({signal.SIGINT})
 Told = Callable[[Trial, bool], None]
 """Called with each trial that has ended, and whether it is the best so far."""
 
@@ -36,7 +34,7 @@ def search_function(
     """Calls `function(**parameters)` for each trial, in this process or, with several at a time, in others.
 
     `folder` holds optuna.journal, results.csv and best.yaml, and is gone on with where it is there. Raises UsageError where it is
-    another search's, or where the function cannot be found.
+    another search's, or where the function cannot be found; LaunchError where more than max_failures of the trials failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
@@ -61,18 +59,20 @@ def searched(
     call = found(function) if isinstance(function, str) else function
     parallel = 1 if sweep.parallel == "auto" else sweep.parallel
     sequence = Sequence(sweep, seed, folder, parallel=parallel, name=name, whole=integers_of(sweep))
+    clock = Clock(sequence.journal, sweep)
     trials: dict[int, Trial] = {}
     winner: Trial | None = None
     try:
-        with calling(function if isinstance(function, str) else call, parallel) as submit:
-            for trial in ended(sequence, sweep, trials, submit, parallel):
+        with calling(function if isinstance(function, str) else call, parallel) as begin_call:
+            for trial in ended(sequence, trials, begin_call, clock):
                 better = trial.state == "done" and (winner is None or best({0: winner, 1: trial}, sweep) is trial)
                 winner = trial if better else winner
                 if told is not None:
                     told(trial, better)
-                if sum(each.state == "failed" for each in trials.values()) > sweep.max_failures:
-                    break
+                if (end := too_many_failed(trials, sweep)) is not None:
+                    raise end
     finally:
+        clock.keep()
         sequence.close()
         write_atomic(folder / RESULTS, results_text(sweep, trials))
         if winner is not None:
@@ -80,29 +80,61 @@ def searched(
     return sequence.journal.study
 
 
-def ended(sequence: Sequence, sweep: Sweep, trials: dict[int, Trial], submit: Any, parallel: int) -> Iterator[Trial]:
+def too_many_failed(trials: Mapping[int, Trial], sweep: Sweep) -> LaunchError | None:
+    """How it ends with them."""
+    ends = [trial for trial in trials.values() if trial.state != "running"]
+    failed = [trial for trial in ends if trial.state == "failed"]
+    if len(failed) <= sweep.max_failures:
+        return None
+    reason = next((f": {trial.reason}" for trial in failed if trial.reason), "")  # what an earlier process was told is forgotten
+    return LaunchError(f"{len(failed)} of {len(ends)} trials failed (max_failures: {sweep.max_failures}){reason}")
+
+
+class Clock:
+    """The time that a search has taken, by all processes that conducted it, as far as they lived to write it down."""
+
+    def __init__(self, journal: Journal, sweep: Sweep) -> None:
+        self.journal, self.limit = journal, sweep.max_time
+        self.began = time.monotonic() - journal.spent_s
+
+    @property
+    def up(self) -> bool:
+        return self.limit is not None and time.monotonic() - self.began > self.limit.seconds
+
+    def keep(self) -> None:
+        if self.limit is not None:
+            self.journal.spend(time.monotonic() - self.began)
+
+
+def ended(sequence: Sequence, trials: dict[int, Trial], call: Call, clock: Clock) -> Iterator[Trial]:
     """Trials as they end."""
     running: dict[Future[float], Trial] = {}
     while True:
-        while len(running) < parallel and sequence.ready() and (drawn := sequence.next()) is not None:
-            trial = Trial(sequence.asked - 1, drawn, values(sweep, drawn), [])
+        while len(running) < sequence.parallel and (drawn := following(sequence, clock)) is not None:
+            trial = Trial(sequence.asked - 1, drawn, values(sequence.sweep, drawn), [])
             trials[trial.number] = trial
             if (before := sequence.journal.ends.get(trial.number)) is not None:
                 trial.state, trial.value = before
                 sequence.ended(trial.number, *before)
                 yield trial
                 continue
-            running[submit(trial.parameters)] = trial
+            running[call(trial.parameters)] = trial
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             trial = running.pop(future)
             try:
                 trial.value, trial.state = finite(future.result()), "done"
-            except Exception as error:
-                trial.state, trial.reason = "failed", f"{type(error).__name__}: {error}"
+            except (Exception, SystemExit) as error:
+                trial.state, trial.reason = "failed", why(error)
+            clock.keep()
             sequence.ended(trial.number, trial.end, trial.value)
             yield trial
+
+
+def following(sequence: Sequence, clock: Clock) -> dict[str, Any] | None:
+    """What was drawn for the next trial, if another is to begin now. One that was begun before is ended, however late it is."""
+    return sequence.next() if sequence.ready() and (sequence.known or not clock.up) else None
 
 
 def finite(value: float) -> float:
@@ -110,66 +142,6 @@ def finite(value: float) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{value} is not finite")
     return float(value)
-
-
-@contextmanager
-def calling(function: Callable[..., float] | str, parallel: int) -> Iterator[Callable[[Parameters], Future[float]]]:
-    """What begins a call: at once in this process, or in one of several others."""
-    if parallel == 1:
-        call = found(function) if isinstance(function, str) else function
-        yield lambda parameters: called(call, parameters)
-        return
-    context, here = multiprocessing.get_context("spawn"), (str(Path.cwd()),)
-    with ProcessPoolExecutor(parallel, mp_context=context, initializer=prepare_to_call, initargs=here) as executor:
-
-        def submit(parameters: Parameters) -> Future[float]:
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPT)  # inherited by a process that begins with it
-            try:
-                return executor.submit(call_it, function, parameters)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-        yield submit
-
-
-def prepare_to_call(folder: str) -> None:
-    """A terminal's Ctrl-C reaches this process too, and ends it without a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPT)
-    sys.path.insert(0, folder)
-
-
-def called(function: Callable[..., float], parameters: Mapping[str, Any]) -> Future[float]:
-    future: Future[float] = Future()
-    try:
-        future.set_result(function(**parameters))
-    except Exception as error:
-        future.set_exception(error)
-    return future
-
-
-def call_it(function: Callable[..., float] | str, parameters: Mapping[str, Any]) -> float:
-    return (found(function) if isinstance(function, str) else function)(**parameters)
-
-
-def found(path: str) -> Callable[..., float]:
-    """Raises UsageError where there is nothing of that name; an error within the module is the user's to see."""
-    module, _, name = path.partition(":")
-    if not module or not name:
-        raise UsageError(f"--objective: {path} names no function: write my_pkg.mod:function")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        function = getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise UsageError(f"--objective: there is no module '{module}' (a function is named my_pkg.mod:function)") from None
-    except AttributeError:
-        raise UsageError(f"--objective: {module} has no '{name}'") from None
-    if not callable(function):
-        raise UsageError(f"--objective: {path} is a {type(function).__name__}, not a function")
-    return function  # type: ignore[no-any-return]
 
 
 def begin(folder: Path, given: dict[str, Any]) -> None:

@@ -67,6 +67,68 @@ def test_several_at_a_time_come_to_the_same_as_their_numbers_say(folder: Path, l
     assert results(folder / "a.search") == results(folder / "b.search")
 
 
+FAILS = """
+import os
+
+class Odd(Exception):
+    def __init__(self, one, other):
+        super().__init__(one)
+
+def raises(x, kind):
+    if x > 0:
+        raise ValueError("off the map")
+    return -x
+
+def dies(x, kind):
+    if x > 0:
+        os._exit(3)
+    return -x
+
+def leaves(x, kind):
+    if x > 0:
+        raise SystemExit(3)
+    return -x
+
+def odd(x, kind):
+    if x > 0:
+        raise Odd(1, 2)
+    return -x
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "parallel", "says"),
+    [
+        ("dies", 2, "its process was lost: killed, out of memory, or os._exit"),
+        ("odd", 2, "its process was lost: TypeError: "),
+        ("leaves", 1, "SystemExit: 3"),
+    ],
+)
+def test_a_call_that_is_lost_is_a_failed_trial_and_no_other_is(
+    function: str, parallel: int, says: str, folder: Path, launch: Launch
+) -> None:
+    (folder / "fails.py").write_text(FAILS)
+    said = launch("search.yaml", "--objective", f"fails:{function}", "--set", f"sweep.parallel={parallel}", "--set",
+                  "sweep.trials=8", "--set", "sweep.max_failures=8").stdout  # fmt: skip
+    rows = results(folder / "search.search")
+    assert len(rows) == 8
+    assert {row["state"] for row in rows} == {"done", "failed"}
+    assert [row["state"] == "failed" for row in rows] == [float(row["x"]) > 0 for row in rows]
+    assert f"failed: {says}" in said
+
+
+def test_more_failures_than_it_bears_fail_it(folder: Path, launch: Launch) -> None:
+    (folder / "fails.py").write_text(FAILS)
+    words = ("search.yaml", "--objective", "fails:raises", "--set", "sweep.max_failures=1")
+    failed = launch(*words, code=1)
+    rows = results(folder / "search.search")
+    assert {row["state"] for row in rows} == {"done", "failed"}
+    assert f"2 of {len(rows)} trials failed (max_failures: 1): ValueError: off the map" in failed.stderr
+    assert (folder / "search.search" / "best.yaml").exists()
+    assert f"2 of {len(rows)} trials failed (max_failures: 1)" in launch(*words, code=1).stderr
+    assert results(folder / "search.search") == rows
+
+
 @pytest.mark.parametrize("parallel", [1, 2])
 def test_a_terminals_interrupt_ends_it_without_a_traceback(parallel: int, folder: Path) -> None:
     (folder / "slow.py").write_text("import time\ndef fn(x, kind):\n    time.sleep(0.2)\n    return x * x\n")

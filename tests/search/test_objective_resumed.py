@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from launcher.errors import UsageError
+from launcher.search import objective
 from launcher.search.gaussian import GaussianProcess
 from launcher.search.objective import search_function
 from launcher.spec.sweep import Sweep
@@ -35,6 +37,30 @@ def test_what_was_called_is_not_called_again(tmp_path: Path) -> None:
     assert len(called) == 7
     assert [row["state"] for row in results(tmp_path)] == ["done"] * 6
     assert study.best_value == min(called)
+
+
+def test_time_is_counted_over_all_that_went_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, interrupted = [1000.0], [False]
+    monkeypatch.setattr(objective, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    sweep = Sweep.model_validate({**SWEEP.model_dump(mode="json"), "trials": None, "max_time": "35s"})
+
+    def takes_ten_seconds(x: float) -> float:
+        now[0] += 10
+        assert now[0] < 1100, "it never ends"
+        if now[0] == 1020 and not interrupted[0]:
+            interrupted[0] = True
+            raise KeyboardInterrupt
+        return x
+
+    with pytest.raises(KeyboardInterrupt):
+        search_function(takes_ten_seconds, sweep, seed=1, name="s", folder=tmp_path)
+    now[0] = 5.0  # on another machine
+    search_function(takes_ten_seconds, sweep, seed=1, name="s", folder=tmp_path)
+    assert now[0] == 25.0  # the one that was interrupted, and one more: begun after 30 s
+    rows = results(tmp_path)
+    assert len(rows) == 3
+    assert len(search_function(takes_ten_seconds, sweep, seed=1, name="s", folder=tmp_path).trials) == 3
+    assert results(tmp_path) == rows
 
 
 def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
