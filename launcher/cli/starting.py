@@ -46,8 +46,10 @@ def submitted(run: RunDir, job: Job, plan: Plan, other: RunDir | None = None) ->
 def queued(run: RunDir, job: Job, plan: Plan, number: str, *, follow: bool, ranks: str | None, as_json: bool) -> int:
     """Tells of a run that was submitted; with `follow` it stays and shows the run, whose job has to be free to hold it."""
     from launcher.cli.show_plan import notes
+    from launcher.events import ledger
 
-    for note in notes(job, plan):
+    said = [entry["reason"] for entry in ledger(run) if entry["event"] == "note" and entry.get("job") == number]
+    for note in [*notes(job, plan), *said]:
         say(f"note: {note}\n", sys.stderr)
     if follow:
         return followed(run, number, ranks=ranks, as_json=as_json)

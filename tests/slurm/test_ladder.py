@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.backends.distrust import hold_against
 from launcher.rundir import read_json
 from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
 
@@ -118,6 +119,25 @@ def test_a_controller_that_is_down_is_a_note(counting: Counting) -> None:
     finally:
         counting.cluster.start_controller()
     wait_for_end(run, "done")
+    wait(run, lambda: not counting.queued(), "an empty queue")
+
+
+@pytest.mark.long
+def test_a_bad_host_is_left_out_unless_the_job_needs_it(counting: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", counting.environment["XDG_STATE_HOME"])
+    hold_against("n1", "fell silent", run="another", weight=1.0)
+    features = ("scontrol", "update", "nodename=n1,n2")
+    counting.cluster.run(*features, "availablefeatures=big", "activefeatures=big")
+    try:
+        for nodes, hosts, notes in ((2, ["n1", "n2"], 0), (1, ["n2"], 2)):
+            run = counting.launch(20, resources={"nodes": nodes, "slurm": {"constraint": "big"}})
+            wait_for(run, "successor")
+            wait_for_end(run, "done")
+            assert counting.hosts(run) == hosts
+            said = [note["reason"].partition("lately: ")[2] for note in events(run, "note")]
+            assert said == ["n1 (fell silent)"] * notes
+    finally:
+        counting.cluster.run(*features, "availablefeatures=", "activefeatures=")
     wait(run, lambda: not counting.queued(), "an empty queue")
 
 

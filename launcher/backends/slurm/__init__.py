@@ -4,6 +4,7 @@ script.py       the batch script, as pure text
 submit.py       checked first, then handed to sbatch
 partitions.py   what there is, against what a job asks for
 by_hand.py      what a job was given with sbatch's own options
+exclusion.py    the hosts that a job does without
 successor.py    the job that goes on when this one ends
 limit.py        how long this job may still run
 array.py        a sweep's tasks

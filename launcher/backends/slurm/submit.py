@@ -9,7 +9,7 @@ from pathlib import Path
 from launcher.backends.slurm import partitions
 from launcher.backends.slurm.queue import asked, complaint, slurm
 from launcher.backends.slurm.script import render, template
-from launcher.backends.slurm.successor import SCRIPT, afresh, exclusion, sbatch
+from launcher.backends.slurm.successor import SCRIPT, afresh, queued, sbatch
 from launcher.errors import BackendError
 from launcher.events import record
 from launcher.plan import Plan
@@ -47,11 +47,11 @@ def interpreter_there(job: Job) -> None:
 
 def submit(run: RunDir, job: Job, plan: Plan, *, after: Sequence[str] = ()) -> str:
     """The job's number. It waits for the jobs `after` to end. Raises BackendError."""
-    path = write_script(run, job, plan)
+    write_script(run, job, plan)
     for what in ("stop", "cancel"):
         run.request(what).unlink(missing_ok=True)
     waits = (f"--dependency=afterany:{':'.join(after)}",) if after else ()
-    number = sbatch(*waits, *exclusion(job), str(path))
+    number = queued(run, job, *waits)
     record(run, "queued", job=number, backend="slurm")
     return number
 

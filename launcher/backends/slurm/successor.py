@@ -7,12 +7,12 @@ a node that was lost, it does not wait: the dead node keeps a job completing unt
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 
-from launcher.backends.distrust import distrusted, remembered
+from launcher.backends.slurm.exclusion import exclusion, left_out, told
 from launcher.backends.slurm.queue import scontrol, slurm
 from launcher.backends.slurm.script import render, template
+from launcher.events import record
 from launcher.plan import Plan
 from launcher.rundir import RunDir, write_atomic
 from launcher.spec import Job
@@ -29,7 +29,17 @@ def succeed(run: RunDir, job: Job, plan: Plan, *, after: str) -> str:
     script = run.path / SCRIPT
     if not script.exists():  # this job was submitted by hand
         write_atomic(script, render(job, plan, run, template()))
-    return sbatch(f"--dependency=afterany:{after}", *exclusion(job), str(script), env={**afresh(), FOLLOWS: after})
+    return queued(run, job, f"--dependency=afterany:{after}", env={**afresh(), FOLLOWS: after})
+
+
+def queued(run: RunDir, job: Job, *options: str, env: Mapping[str, str] = os.environ) -> str:
+    """Submits the run's script; the job's number. Raises BackendError."""
+    script = run.path / SCRIPT
+    bad = left_out(job, script.read_text(), env=env)
+    number = sbatch(*options, *exclusion(job, bad), str(script), env=env)
+    if bad:
+        record(run, "note", job=number, reason=f"job {number} is queued without hosts that failed lately: {told(bad)}")
+    return number
 
 
 def sbatch(*argv: str, env: Mapping[str, str] = os.environ) -> str:
@@ -44,28 +54,10 @@ def afresh() -> dict[str, str]:
 
 def release(successor: str, job: Job, without: Sequence[str]) -> None:
     """It need not wait any longer, and is not given these hosts, where that leaves enough of them. Raises BackendError."""
-    options = [option.replace("--exclude=", "ExcNodeList=") for option in exclusion(job, without)]
+    script = scontrol("write", "batch_script", successor, "-")
+    exclude = exclusion(job, left_out(job, script, without, env=afresh()))
+    options = [option.replace("--exclude=", "ExcNodeList=") for option in exclude]
     scontrol("update", f"JobId={successor}", "Dependency=", *options)
-
-
-def exclusion(job: Job, without: Sequence[str] = ()) -> tuple[str, ...]:
-    """As an option of sbatch: what the job says, hosts that failed lately, and `without`. Raises BackendError.
-
-    Slurm would hold a job for ever that asks for more nodes than its exclusions leave: then only the job's own count.
-    """
-    hosts = partition_hosts(job)
-    without = without if job.resources.slurm.nodelist is None else ()  # the user's own choice
-    bad = list(dict.fromkeys([*without, *distrusted(remembered(time.time()), hosts)]))
-    if len(set(hosts) - set(bad)) < job.resources.fewest + job.resources.spares:
-        bad = []
-    names = [*([job.resources.slurm.exclude] if job.resources.slurm.exclude else []), *bad]
-    return (f"--exclude={','.join(names)}",) if names else ()
-
-
-def partition_hosts(job: Job) -> list[str]:
-    """Raises BackendError."""
-    name = job.resources.slurm.partition or os.environ.get("SLURM_JOB_PARTITION")
-    return slurm("sinfo", "-h", "-N", "-o", "%N", *(["-p", name] if name else [])).split()
 
 
 def withdraw(successor: str) -> None:
