@@ -25,22 +25,26 @@ class Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, ranks: int
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, ranks: int, counting: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        mean, var, count = combined(x, ranks)
+        mean, var, count = combined(x if counting else x[:0], ranks)
         ctx.save_for_backward(x, weight, mean, torch.rsqrt(var + eps), count)
-        ctx.ranks = ranks
+        ctx.ranks, ctx.counting = ranks, counting
         ctx.mark_non_differentiable(mean, var, count)
-        y = F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps) if x.numel() else torch.empty_like(x)
+        # What does not count goes by its own moments: by those of others it might grow from norm to norm to infinity.
+        own_mean, own_var = (mean, var) if counting else moments(x)
+        y = F.batch_norm(x, own_mean, own_var, weight, bias, training=False, eps=eps) if x.numel() else torch.empty_like(x)
         return y, mean, var, count
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         x, weight, mean, inverse, count = ctx.saved_tensors
         d_weight, d_bias = channel_sums(dy, x, mean, inverse)
         sums = torch.stack((d_bias, d_weight))
         if ctx.ranks > 1:
             dist.all_reduce(sums)
+        if not ctx.counting:
+            return torch.zeros_like(dy), d_weight, d_bias, None, None, None
         of_dy, of_dy_x = sums / count
         # dx = w * inverse * (dy - mean(dy) - x_hat * mean(dy * x_hat)), as one multiple of dy, one of x and a constant
         of_x = -of_dy_x * inverse
@@ -48,7 +52,7 @@ class Normalize(torch.autograd.Function):
         shape = (1, -1) + (1,) * (x.ndim - 2)
         constant = (factor * (-of_dy - of_x * mean)).view(shape)
         dx = torch.addcmul(torch.addcmul(constant, x, (factor * of_x).view(shape)), dy, factor.view(shape))
-        return dx, d_weight, d_bias, None, None
+        return dx, d_weight, d_bias, None, None, None
 
 
 def combined(x: Tensor, ranks: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,6 +97,8 @@ class Synchronized(_BatchNorm):
     """What a batch norm becomes: the same module under a new class, so that its parameters, hooks and keys stay."""
 
     ranks: int
+    counting: bool = True
+    """Whether the samples at hand are this rank's, and not one that stands in for none."""
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
         if input.ndim < 2:
@@ -101,7 +107,7 @@ class Synchronized(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         self._check_input_dim(input)
         plain = not (self.training or self.running_mean is None)
-        if plain or (self.ranks == 1 and input.numel() > input.shape[1]):
+        if plain or (self.ranks == 1 and self.counting and input.numel() > input.shape[1]):
             return super().forward(input)
         return self.normalized(input)
 
@@ -111,7 +117,7 @@ class Synchronized(_BatchNorm):
         weight = self.weight if self.affine else x.new_ones(x.shape[1], dtype=wide)
         bias = self.bias if self.affine else x.new_zeros(x.shape[1], dtype=wide)
         with torch.autocast(x.device.type, enabled=False):
-            y, mean, var, count = Normalize.apply(x.to(wide), weight, bias, self.eps, self.ranks)
+            y, mean, var, count = Normalize.apply(x.to(wide), weight, bias, self.eps, self.ranks, self.counting)
         if self.training and self.running_mean is not None:
             self.update(mean, var, count)
         return cast(Tensor, y.to(x.dtype))
@@ -147,6 +153,19 @@ def synchronize(model: nn.Module, *, ranks: int) -> list[str]:
         module.__class__ = type(kind.__name__, (Synchronized, kind), {})
         cast(Synchronized, module).ranks = ranks
     return left
+
+
+@contextmanager
+def standing_in(model: nn.Module, *, stands_in: bool) -> Iterator[None]:
+    """Around forward and backward of a rank without samples: the one that stands in for none has no part in any statistics."""
+    apart = [module for module in model.modules() if isinstance(module, Synchronized)] if stands_in else []
+    for norm in apart:
+        norm.counting = False
+    try:
+        yield
+    finally:
+        for norm in apart:
+            del norm.counting
 
 
 def unsynchronize(model: nn.Module) -> None:

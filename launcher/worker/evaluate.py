@@ -61,7 +61,8 @@ def judged(
 ) -> tuple[float | Tensor, float | Tensor]:
     """One batch's loss times its weight, and its weight; metrics see it. `first_of`: the split whose fit is looked at."""
     batch = on_device(on_host, training.world.device, training.dtype)
-    output = call_model(training.model, training.inputs, batch)
+    with batch_norm.standing_in(training.model, stands_in=len(ids) == 0):
+        output = call_model(training.model, training.inputs, batch)
     if len(ids) == 0:
         return 0.0, 0.0
     if first_of is not None:

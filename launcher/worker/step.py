@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from launcher.rundir import RunDir
+from launcher.worker import batch_norm
 from launcher.worker.blame import out_of_memory
 from launcher.worker.build import Training
 from launcher.worker.data.nested import on_device, tensors
@@ -96,7 +97,8 @@ def gradient(training: Training, portion: Portion, step: int) -> Loss:
                     with training.meter.computing():
                         parts.append(forward_backward(training, batch, weight, whole, first=step == 0))
                 else:
-                    without_samples(training, batch)
+                    with batch_norm.standing_in(training.model, stands_in=not counts[number]):
+                        without_samples(training, batch)
     return Loss(parts=parts, weight=whole)
 
 

@@ -209,6 +209,20 @@ class WithBatchNorm(nn.Sequential):
         return super().forward(features)  # type: ignore[no-any-return]
 
 
+class Viewed(nn.Module):
+    """Convolutions and norms; a batch of no samples cannot be viewed with -1."""
+
+    def __init__(self, *, tracking: bool = True) -> None:
+        super().__init__()
+        norms = [nn.BatchNorm1d(4, track_running_stats=tracking) for _ in range(2)]
+        self.body = nn.Sequential(nn.Conv1d(1, 4, 3), norms[0], nn.Tanh(), nn.Conv1d(4, 4, 3), norms[1], nn.Tanh())
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        found = self.body(features[:, None])
+        return self.head(found.view(found.size(0), -1))  # type: ignore[no-any-return]
+
+
 class EveryOther(nn.Module):
     """A parameter that takes part in every other call, the first one included."""
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from launcher.rundir import RunDir
+from launcher.worker.batch_norm import norms
 from launcher.worker.build import Training
 from launcher.worker.step import gradient
 from tests.worker.worlds import a_job, in_world, on_ranks, run_of
@@ -48,8 +49,8 @@ def reference(training: Training, model: nn.Module, loss: str) -> tuple[Tensor, 
     return value.detach(), list(torch.autograd.grad(value, list(model.parameters()), allow_unused=True))
 
 
-def differences(training: Training, run: RunDir) -> tuple[float, float]:
-    """Of loss and gradient, relative to the largest of the reference's."""
+def differences(training: Training, run: RunDir) -> tuple[float, float, float]:
+    """Of loss and gradient, relative to the largest of the reference's, and of running statistics."""
     plain = copy.deepcopy(training.model)
     for module in plain.modules():
         module.ranks = 1
@@ -60,7 +61,9 @@ def differences(training: Training, run: RunDir) -> tuple[float, float]:
     total = training.world.sum([own])[0] / float(of_step.weight)
     pairs = zip(training.model.parameters(), gradients, strict=True)
     apart = max((parameter.grad - each).abs().max().item() for parameter, each in pairs if each is not None)
-    return abs(total / expected.item() - 1), apart / max(each.abs().max().item() for each in gradients if each is not None)
+    buffers = zip(training.model.buffers(), plain.buffers(), strict=True)
+    moved = max(((mine - each).abs().max().item() for mine, each in buffers), default=0.0)
+    return abs(total / expected.item() - 1), apart / max(each.abs().max().item() for each in gradients if each is not None), moved
 
 
 def cases() -> Iterator[tuple[str, int, Any]]:
@@ -92,3 +95,27 @@ def test_models_that_need_special_care_get_it(tmp_path: Path, model: str) -> Non
     runs = [run_of(tmp_path / f"mse-{number}", each) for number, each in enumerate(described)]
     for found in on_ranks(3, in_world, runs, differences):
         assert max(map(max, found)) < 1e-12
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_a_sample_that_stands_in_for_none_has_no_part_in_batch_norm(tmp_path: Path, world_size: int) -> None:
+    runs = []
+    for samples, recomputing in product((1, 3), (False, True)):
+        described = job("mse", samples, "auto")
+        described["train"] |= {"model": "sets:Viewed", "activation_checkpointing": recomputing}
+        runs.append(run_of(tmp_path / f"mse-{samples}-{recomputing}", described))
+    for found in on_ranks(world_size, in_world, runs, differences):
+        assert max(map(max, found)) < 1e-9
+
+
+def statistics_after(training: Training, run: RunDir) -> list[Tensor]:
+    gradient(training, next(training.train.portions()), step=0)
+    return [norm.running_mean.clone() for norm in norms(training.model) if norm.running_mean is not None]
+
+
+def test_it_leaves_the_statistics_of_a_rank_of_its_own_alone(tmp_path: Path) -> None:
+    described = job("mse", 1, "auto")
+    described["train"] |= {"model": "sets:Viewed", "sync_batch_norm": False}
+    without, with_one = on_ranks(2, in_world, [run_of(tmp_path / "run", described)], statistics_after)
+    assert not any(mean.any() for mean in without[0])
+    assert all(mean.any() for mean in with_one[0])

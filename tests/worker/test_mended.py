@@ -170,9 +170,10 @@ def evaluated(training: Training, run: RunDir) -> float:
     return evaluate(training, "val")["val/loss"]
 
 
-def test_norms_without_running_statistics_are_evaluated_by_all_ranks_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [{"target": "sets:WithBatchNorm", "own": False}, {"target": "sets:Viewed", "tracking": False}])
+def test_norms_without_running_statistics_are_evaluated_by_all_ranks_together(tmp_path: Path, model: dict[str, Any]) -> None:
     data = {"train": CLASSES, "val": CLASSES | {"samples": 7}, "batch_size": 6}
-    run = run_of(tmp_path / "run", small(model={"target": "sets:WithBatchNorm", "own": False}, data=data))
+    run = run_of(tmp_path / "run", small(model=model, data=data))
     alone, together = (on_ranks(world_size, in_world, [run], evaluated) for world_size in (1, 2))
     assert together == [pytest.approx(alone[0])] * 2
 
