@@ -223,6 +223,17 @@ class Viewed(nn.Module):
         return self.head(found.view(found.size(0), -1))  # type: ignore[no-any-return]
 
 
+class Looked(nn.Module):
+    """A table with sparse gradients, looked up by the first feature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.EmbeddingBag(9, 8, sparse=True), nn.Linear(8, 5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(self.table(features[:, :1].abs().clamp(max=8).long()))  # type: ignore[no-any-return]
+
+
 class EveryOther(nn.Module):
     """A parameter that takes part in every other call, the first one included."""
 

@@ -119,3 +119,33 @@ def test_it_leaves_the_statistics_of_a_rank_of_its_own_alone(tmp_path: Path) -> 
     without, with_one = on_ranks(2, in_world, [run_of(tmp_path / "run", described)], statistics_after)
     assert not any(mean.any() for mean in without[0])
     assert all(mean.any() for mean in with_one[0])
+
+
+def layouts(training: Training, run: RunDir) -> list[Any]:
+    """Whether the reducer has the buckets that it keeps, and which parameters are in them: of each step."""
+    found = []
+    for step, portion in zip(range(3), training.train.portions(), strict=False):
+        gradient(training, portion, step)
+        training.optimizer.zero_grad()
+        noted = training.wrapped._get_ddp_logging_data()  # type: ignore[operator]
+        found.append((noted["has_rebuilt_buckets"], noted["rebuilt_per_bucket_param_indices"]))
+    return found
+
+
+def test_buckets_are_laid_out_once_before_the_first_step(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", job("mse", 6, "auto", hidden=[600, 600]))
+    assert on_ranks(3, in_world, [run], layouts) == [[[(1, "5 4 3 2, 1 0")] * 3]] * 3
+
+
+def dense_gradients(training: Training, run: RunDir) -> list[Tensor]:
+    gradient(training, next(training.train.portions()), step=0)
+    return [parameter.grad.to_dense() for parameter in training.parameters if parameter.grad is not None]
+
+
+def test_sparse_gradients_are_summed_over_three_ranks(tmp_path: Path) -> None:
+    described = job("mse", 7, "auto")
+    described["train"]["model"] = "sets:Looked"
+    run = run_of(tmp_path / "run", described)
+    ((alone,),) = on_ranks(1, in_world, [run], dense_gradients)
+    for (found,) in on_ranks(3, in_world, [run], dense_gradients):
+        torch.testing.assert_close(found, alone, rtol=0, atol=1e-12)
