@@ -40,7 +40,7 @@ def test_the_rank_that_holds_the_others_up_shows_and_one_step_is_profiled(tmp_pa
         fast, slow = row["compute_s"]
         assert slow > 0.2
         assert fast < 0.15  # though it waited for the other's gradient
-        assert min(row["step_s"]) > 0.2
+        assert min(row["step_s"]) > 0.15
         assert "loss_scale" not in row
     (trace,) = run.profile.iterdir()
     assert trace.name == "step-00000003.json.gz"

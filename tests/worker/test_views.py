@@ -33,7 +33,8 @@ from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 ALL = {"wandb": {"project": "demo"}, "tensorboard": True, "csv": True, "plots": True}
 FILES = ALL | {"wandb": False}
-PATIENCE_S = 60
+PATIENCE_S = 240
+"""The views are nice: beside others they wait."""
 
 
 @pytest.fixture
