@@ -6,6 +6,7 @@ that the two cannot tear each other's lines.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,7 +62,9 @@ def record(run: RunDir, event: str, *, attempt: int | None = None, **details: An
     try:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # by a disk that was full
-        os.write(descriptor, b"\n" + line if torn else line)
+        whole = b"\n" + line if torn else line
+        if os.write(descriptor, whole) < len(whole):  # the disk filled up on the way, which the kernel tells so
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
 

@@ -235,14 +235,18 @@ class Agent:
             over, self.sweeping = self.sweeping, None
             self.swept(over.work, over.number)
         if self.store.died() and self.server.lives():
-            self.store.close()
-            self.trouble(
-                "the rendezvous store of this node died: see the end of the node's log", attempt=self.store.attempt, what="agent"
-            )
+            self.store_failed("died")
         if self.server.ready:
-            self.store.serve(self.server)
+            if not self.store.serve(self.server):
+                self.store_failed("could not be started")
             if self.ordered is not None and self.attempt is None and self.sweeping is None:
                 self.launch(self.ordered)
+
+    def store_failed(self, how: str) -> None:
+        self.store.close()
+        self.trouble(
+            f"the rendezvous store of this node {how}: see the end of the node's log", attempt=self.store.attempt, what="agent"
+        )
 
     def answer(self, request: Request) -> None:
         self.request = None

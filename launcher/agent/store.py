@@ -47,13 +47,16 @@ class Store:
         self.attempt, self.listener = attempt, listen(host)
         return int(self.listener.getsockname()[1])
 
-    def serve(self, server: ForkServer) -> None:
-        if self.listener is not None:
-            self.process = server.fork(serve_in_fork, self.listener)
-            if self.process is not None:
-                self.selector.register(self.process.sentinel, selectors.EVENT_READ, self.selector.unregister)
-            self.listener.close()
-            self.listener = None
+    def serve(self, server: ForkServer) -> bool:
+        """Where it is not served yet. False where the fork server died of it (no memory, too many processes)."""
+        if self.listener is None:
+            return True
+        self.process = server.fork(serve_in_fork, self.listener)
+        if self.process is not None:
+            self.selector.register(self.process.sentinel, selectors.EVENT_READ, self.selector.unregister)
+        self.listener.close()
+        self.listener = None
+        return self.process is not None
 
     def died(self) -> bool:
         """By itself, or killed by others: ranks that are still to meet would wait in vain."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,13 @@ def test_spoiled_lines_cost_no_other_line(tmp_path: Path, garbage: bytes) -> Non
     record(run, "done", attempt=1)
     assert [entry["event"] for entry in ledger(run)] == ["supervising", "done"]
     assert summarize(run).state == "done"
+
+
+def test_an_event_for_which_there_was_no_room_is_not_lost_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr("os.write", lambda to, line: write(to, line[:10]))  # as the kernel does where a disk fills up on the way
+        with pytest.raises(OSError, match="No space left"):
+            record(RunDir(tmp_path), "done")
+    record(RunDir(tmp_path), "stopped")
+    assert [entry["event"] for entry in ledger(RunDir(tmp_path))] == ["stopped"]
