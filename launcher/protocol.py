@@ -109,6 +109,8 @@ class Order(TypedDict):
     kind: Literal["stop", "kill", "ping", "bye"]
     to: list[int]
     attempt: NotRequired[int]
+    held_up: NotRequired[bool]
+    """Of a ping: the supervisor's loop is held up, and nobody would read a pong."""
 
 
 class AskStacks(TypedDict):

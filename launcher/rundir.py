@@ -159,9 +159,15 @@ def aside_of(path: Path) -> Path:
 
 
 @cache
+def own_host() -> str:
+    """As it was called first: a laptop may be given another name while it trains."""
+    return socket.gethostname()
+
+
+@cache
 def numbering() -> str:
     """Within which a process's number means something: this host, or a container on it that counts for itself."""
-    return f"{socket.gethostname()}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    return f"{own_host()}-{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def clear_asides(run: RunDir) -> None:
@@ -221,7 +227,7 @@ def owner(run: RunDir) -> dict[str, Any] | None:
 def names_another(run: RunDir) -> bool:
     """Whether the lock has been taken from this process, which holds it: it stood still, and a successor goes on."""
     holder = read_json(run.lock)
-    return isinstance(holder, dict) and (holder.get("host"), holder.get("pid")) != (socket.gethostname(), os.getpid())
+    return isinstance(holder, dict) and (holder.get("host"), holder.get("pid")) != (own_host(), os.getpid())
 
 
 def live(run: RunDir, holder: dict[str, Any]) -> UsageError:
@@ -233,6 +239,12 @@ def live(run: RunDir, holder: dict[str, Any]) -> UsageError:
         f"run {name} is live: process {holder.get('pid')} on {holder.get('host')} {'trains' if alone else 'supervises'} it "
         f"since {holder.get('since')}. See it with 'launch status {name}', end it with {end}"
     )
+
+
+def forget_requests(run: RunDir) -> None:
+    """Of whoever held it before: to be called once it is held, and before anything that takes time."""
+    for what in ("stop", "cancel"):
+        run.request(what).unlink(missing_ok=True)
 
 
 def refuse_live(run: RunDir) -> None:
@@ -271,7 +283,7 @@ def locked(
     with file:
         file.truncate(0)
         holder = {
-            "host": socket.gethostname(),
+            "host": own_host(),
             "pid": os.getpid(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "by": by,

@@ -78,7 +78,8 @@ class Stream:
         if message is None or self.agent not in message.get("to", ()):
             return False
         if message["kind"] == "ping":
-            self.send({"kind": "pong", "agent": self.agent})
+            if not message.get("held_up"):
+                self.send({"kind": "pong", "agent": self.agent})
             return True
         self.silence_s = message.get("silence_s", self.silence_s)
         self.received.put(message)

@@ -26,7 +26,7 @@ def command(run: str, nodes: str | None, backend: str | None, overrides: tuple[s
     """
     from launcher.cli import starting
     from launcher.cli.continuing import continued, may_grow, stopped_early
-    from launcher.rundir import locked
+    from launcher.rundir import forget_requests, locked
     from launcher.runs import find_run, runs_folder
     from launcher.standing import refuse_busy
     from launcher.supervisor.following import follow as begin_after
@@ -35,6 +35,7 @@ def command(run: str, nodes: str | None, backend: str | None, overrides: tuple[s
     found = find_run(run, runs_folder(runs))
     with locked(found) as lock:  # handed on: of two that resume at once, one is refused before it changes anything
         refuse_busy(found, holding=True)
+        forget_requests(found)
         job_and_plan = continued(found, overrides, {"nodes": nodes, "backend": backend})
         if job_and_plan is not None and followed_run(found) is not None:
             begin_after(found, None)

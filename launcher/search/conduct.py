@@ -19,7 +19,9 @@ from launcher.search.tasks import Tasks
 from launcher.search.trials import copied
 from launcher.spec import Job
 from launcher.supervisor.cause import Outcome
+from launcher.supervisor.loop import failing
 from launcher.supervisor.pool import Pool
+from launcher.supervisor.shown import shown
 from launcher.supervisor.signals import Signals
 
 
@@ -46,7 +48,8 @@ def conducted(run: RunDir, signals: Signals, screen: Callable[[], None] | None) 
         return instead
     origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
     backend, wake = backends.choose(plan.backend), signals.wake
-    with ExitStack() as kept:
+    alone = nullcontext() if company.shared else failing(run)
+    with alone, shown(screen), ExitStack() as kept:
         with Pool(backend, log=run.agents_log, lost_after_s=plan.lost_after_s, wake=wake) as pool:
             search = Search(run, job, pool, company, at_a_time=plan.at_a_time if company.shared else None)
             kept.callback(search.close)
@@ -56,20 +59,15 @@ def conducted(run: RunDir, signals: Signals, screen: Callable[[], None] | None) 
                 return nothing
             if not run.provenance.exists():
                 origins.start()
-            outcome = driven(search, signals, screen)
+            outcome = driven(search, signals)
         if origins.ident is not None:
             origins.join()
         return departed(search, outcome)
 
 
-def driven(search: Search, signals: Signals, screen: Callable[[], None] | None) -> Outcome:
+def driven(search: Search, signals: Signals) -> Outcome:
     while search.outcome is None:
         search.turn(search.pool.poll(search.patience_s), signals)
-        if screen is not None:
-            try:
-                screen()
-            except OSError:  # the terminal or the reader of the pipe is gone: the sweep is not
-                screen = None
     return search.outcome
 
 

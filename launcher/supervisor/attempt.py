@@ -1,7 +1,7 @@
 """One attempt: a fresh store, ranks on every node, and how it ended. Fed with the agents' messages; waits for nothing itself.
 
 opening ──store──► starting ──started──► running ──a rank failed──► collecting ──► ending ──all swept──► over
-                                                 ──all ranks ended─────────────────────────────────────► over
+                                                 ──all ranks ended───────────────► ending ──all swept──► over
 """
 
 from __future__ import annotations
@@ -135,9 +135,16 @@ class Attempt:
         self.lose(Failure(attempt=self.number, node=agent, host=self.hosts.get(agent), kind=kind, message=message["message"],
                           step=self.step, pulses=self.pulses, details=details))  # fmt: skip
 
+    def spares(self, node: int) -> bool:
+        """Whether it goes on without that node, whose ranks have ended well. The first has the store, while ranks are left."""
+        goes_on = node != self.nodes[0] or len(self.exits.told) >= self.world_size
+        return goes_on and self.exits.well_on(node, self.plan.world.procs_per_node)
+
     def agent_lost(self, agent: int, why: Mapping[str, Any]) -> None:
-        """The node's ranks went with it."""
+        """Where it had ranks, they went with it."""
         self.left.discard(agent)
+        if self.spares(agent):
+            return
         text = f"the agent of node {agent} was lost: {why['text']}"
         self.lose(Failure(attempt=self.number, node=agent, host=why["host"], kind="agent", message=text, step=self.step,
                           pulses=self.pulses))  # fmt: skip
@@ -212,13 +219,8 @@ class Attempt:
 
     def settle(self) -> None:
         """Over when nothing of it is left on any node."""
-        all_ended = len(self.exits.told) >= self.world_size
-        if self.phase == "collecting" and all_ended:
+        if self.phase in ("starting", "running", "collecting") and len(self.exits.told) >= self.world_size:
             self.phase, self.end_by = "ending", time.monotonic() + END_WITHIN_S
-        if (
-            self.ended is None
-            and (self.phase == "ending" or (self.phase in ("starting", "running") and all_ended))
-            and not any(node in self.pool for node in self.left)
-        ):
+        if self.ended is None and self.phase == "ending" and not any(node in self.pool for node in self.left):
             self.phase = "over"
             self.ended = self.exits.outcome(self.lost)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -45,28 +46,34 @@ class Carrier:
         self.pending = b""
         self.unsent: deque[tuple[bytes, bool]] = deque()
         """What the pipe did not take at once, and whether it is a ping: the orders of a thousand nodes fill a pipe many times."""
+        self.writing = threading.RLock()
+        """Two threads send: the loop's, and the one that pings while that is held up."""
+        self.closed = False
 
     def send(self, message: ToAgent) -> None:
         """Agents that cannot be written to are found lost by their silence; nothing is raised here."""
-        self.unsent.append((encode(message), message["kind"] == "ping"))
-        if len(self.unsent) == 1:
-            self.flush()
+        with self.writing:
+            self.unsent.append((encode(message), message["kind"] == "ping"))
+            if len(self.unsent) == 1:
+                self.flush()
 
     def flush(self) -> None:
         """As much as the pipe takes: a message is shorter than what it takes whole or not at all (4,096 bytes)."""
-        try:
-            while self.unsent:
-                os.write(self.stdin, self.unsent[0][0])
-                self.unsent.popleft()
-        except BlockingIOError:
-            return
-        except OSError:  # the other end is gone
-            self.unsent.clear()
+        with self.writing:
+            try:
+                while self.unsent and not self.closed:
+                    os.write(self.stdin, self.unsent[0][0])
+                    self.unsent.popleft()
+            except BlockingIOError:
+                return
+            except OSError:  # the other end is gone
+                self.unsent.clear()
 
     def forget_pings(self) -> None:
         """A late ping would keep alive an agent that should have ended itself by now."""
-        if self.unsent:
-            self.unsent = deque(each for each in self.unsent if not each[1])
+        with self.writing:
+            if self.unsent:
+                self.unsent = deque(each for each in self.unsent if not each[1])
 
     def read(self) -> Iterator[dict[str, Any]]:
         """The whole messages that have come. Raises EOFError where the stream has ended."""
@@ -89,6 +96,8 @@ class Carrier:
             self.process.wait(GONE_S)
 
     def close(self) -> None:
+        with self.writing:
+            self.closed = True  # another file may get the number of its stream
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
             with suppress(OSError):

@@ -20,6 +20,7 @@ AGAIN_S = 0.5
 """Signals of one moment are one wish: a session that is torn down sends SIGHUP and SIGTERM together."""
 Wish = Literal["stop", "interrupt", "cancel", "limit", "preempted", "given up", "terminated"]
 """Why all ranks are to save and end. `terminated`: by a queue's SIGTERM, whose reason is being asked for."""
+BY_USER: tuple[Wish, ...] = ("stop", "interrupt", "cancel")
 
 
 class Ending:
@@ -42,7 +43,7 @@ class Ending:
             self.terminated("SIGTERM received")
             return
         one_moment = time.monotonic() - self.wished_at < AGAIN_S and number != signal.SIGINT
-        if self.wished is not None and not one_moment and number != signal.SIGHUP:
+        if self.wished in BY_USER and not one_moment and number != signal.SIGHUP:
             self.end_at_once(f"{number.name} again")
         else:
             self.end_saved(f"{number.name} received", "interrupt" if number == signal.SIGINT else "stop")
@@ -59,7 +60,9 @@ class Ending:
     def explain(self) -> None:
         if self.explain_by is None or (self.succession.errands.under_way and time.monotonic() < self.explain_by):
             return
-        self.explain_by, self.wished = None, self.succession.why_terminated()
+        why = self.succession.why_terminated()
+        # Saving for the limit may last into its SIGTERM, which by a clock that is behind the controller's came too early.
+        self.explain_by, self.wished = None, "limit" if why == "stop" and self.wished == "limit" else why
         words = {"preempted": "preempted: another job takes the nodes", "limit": "the time limit is reached",
                  "given up": "this machine stood still, and its agents elsewhere gave the job up",
                  "stop": "neither preempted nor at its time limit: somebody's scancel"}  # fmt: skip
@@ -73,8 +76,8 @@ class Ending:
             self.wished, self.wished_at = wish, time.monotonic()
             record(self.run, "stopping", attempt=self.current().number, reason=f"{why}: {self.asked()}")
             self.current().ask_to_stop()
-        elif self.wished in ("limit", "preempted", "given up", "terminated") and wish in ("stop", "interrupt"):
-            self.wished, self.explain_by = wish, None
+        elif self.wished not in BY_USER and wish in BY_USER:
+            self.wished, self.wished_at, self.explain_by = wish, time.monotonic(), None
             record(self.run, "stopping", attempt=self.current().number, reason=f"{why}: nothing goes on afterwards")
 
     def asked(self) -> str:
@@ -83,7 +86,8 @@ class Ending:
         return f"its ranks have {self.plan.entry.stop_grace_s:g} s to save and end"
 
     def end_at_once(self, why: str, wish: Wish | None = None) -> None:
-        self.wished = wish or self.wished
+        if wish is not None:
+            self.wished, self.explain_by = wish, None
         record(self.run, "stopping", attempt=self.current().number, reason=f"{why}: at once, nothing more is saved")
         self.current().kill()
 

@@ -43,6 +43,11 @@ class Exits:
         saved = message["code"] == SAVED and (self.stop_asked or self.builtin)
         return not (ended_by_us or saved or message["code"] == 0)
 
+    def well_on(self, node: int, ranks: int) -> bool:
+        """Whether so many have ended there, and none of them failed."""
+        told = [each for each in self.told if each["agent"] == node]
+        return len(told) >= ranks and not any(map(self.failed, told))
+
     @property
     def failed_on(self) -> set[int]:
         """Nodes whose ranks failed by themselves, and not of another rank's end."""

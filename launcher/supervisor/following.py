@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from launcher import backends
 from launcher.events import LIVE, Summary, ledger, record
-from launcher.rundir import RunDir
+from launcher.rundir import RunDir, forget_requests
 from launcher.standing import standing
 from launcher.supervisor.cause import Outcome
 
@@ -82,7 +82,6 @@ def wish(run: RunDir, signals: Sequence[signal.Signals]) -> Outcome | None:
 
 
 def ended(run: RunDir, outcome: Outcome, job: str | None = None) -> Outcome:
-    for what in ("stop", "cancel"):
-        run.request(what).unlink(missing_ok=True)
+    forget_requests(run)
     record(run, outcome.state, reason=outcome.reason, exit_code=outcome.exit_code, job=job)
     return outcome

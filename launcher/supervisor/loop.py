@@ -6,19 +6,20 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 
 from launcher import backends, provenance
 from launcher.errors import BackendError
 from launcher.events import record
 from launcher.load import load_job
 from launcher.plan import read_plan
-from launcher.rundir import RunDir, locked
+from launcher.rundir import RunDir, forget_requests, locked
 from launcher.supervisor import arrival
 from launcher.supervisor.cause import Outcome as Outcome
 from launcher.supervisor.following import wait_turn
 from launcher.supervisor.pool import Pool
+from launcher.supervisor.shown import shown
 from launcher.supervisor.signals import Signals
 from launcher.supervisor.supervision import Supervision as Supervision
 
@@ -26,7 +27,7 @@ LOOKS_S = 0.5
 
 
 def supervise(run: RunDir, *, screen: Callable[[], None] | None = None, holding: bool = False) -> Outcome:
-    """Runs it to its end, whatever dies under it; `screen` is called about ten times a second.
+    """Runs it to its end, whatever dies under it; `screen` is called about ten times a second, in a thread of its own.
 
     `holding`: the caller holds the run's lock already.
 
@@ -34,12 +35,25 @@ def supervise(run: RunDir, *, screen: Callable[[], None] | None = None, holding:
     """
     try:
         with nullcontext() if holding else locked(run), Signals() as signals:
+            if not holding:
+                forget_requests(run)
             return supervise_held(run, signals, screen)
     except OSError as error:
         raise BackendError(
             f"cannot write into {run.path}: {error.strerror or error}. The ranks were ended; make room there, "
             f"then continue with 'launch resume {run.id}'"
         ) from None
+
+
+@contextmanager
+def failing(run: RunDir) -> Iterator[None]:
+    """What is wrong with the environment is the run's end: without a word of it, it would count as stopped."""
+    try:
+        yield
+    except (BackendError, OSError) as error:
+        with suppress(OSError):  # there may be no room for it
+            record(run, "failed", reason=str(error), exit_code=BackendError.exit_code)
+        raise
 
 
 def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | None) -> Outcome:
@@ -50,16 +64,13 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
         return over
     if followed is None and (instead := wait_turn(run, plan.backend, signals.received)):
         return instead
-    queued = plan.provisional or followed is not None
-    if queued:
+    if plan.provisional or followed is not None:
         job, plan = arrival.arrive(run, job, plan)
     elif queue is not None and queue.is_batch_script() and (number := queue.own_job()) is not None:
         job = arrival.by_hand(run, job, queue, number)
     plan = plan.filled(run)
     if followed is not None:
         arrival.account_for(run, followed)
-    for what in () if queued else ("stop", "cancel"):  # of a queued run it may have been asked while its job began
-        run.request(what).unlink(missing_ok=True)
     record(run, "supervising", backend=plan.backend, pid=os.getpid(), host=socket.gethostname(),
            job=queue.own_job() if queue is not None else None)  # fmt: skip
     if followed is not None and job.train is not None and (reason := arrival.stuck(run, job.retry.max_restarts)):
@@ -69,6 +80,8 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
     origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
     backend = backends.choose(plan.backend)
     with (
+        failing(run),
+        shown(screen),
         Pool(backend, log=run.agents_log, lost_after_s=plan.lost_after_s, wake=signals.wake) as pool,
         ExitStack() as locks,
     ):
@@ -76,7 +89,7 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
         locks.callback(supervision.succession.abandon)
         if not run.provenance.exists():
             origins.start()
-        drive(supervision, pool, signals, screen, locks)
+        drive(supervision, pool, signals, locks)
     supervision.succession.close()
     if origins.ident is not None:
         origins.join()
@@ -84,7 +97,7 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
     return supervision.outcome
 
 
-def drive(supervision: Supervision, pool: Pool, signals: Signals, screen: Callable[[], None] | None, locks: ExitStack) -> None:
+def drive(supervision: Supervision, pool: Pool, signals: Signals, locks: ExitStack) -> None:
     looked = 0.0
     while supervision.outcome is None:
         for news in pool.poll(supervision.patience_s):
@@ -98,8 +111,3 @@ def drive(supervision: Supervision, pool: Pool, signals: Signals, screen: Callab
         while signals.received and supervision.outcome is None:
             supervision.signalled(signals.received.pop(0))
         supervision.tick()
-        if screen is not None:
-            try:
-                screen()
-            except OSError:  # the terminal or the reader of the pipe is gone: the training is not
-                screen = None

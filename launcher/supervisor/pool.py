@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ START_S = 60.0
 LOOK_AGAIN_S = 0.003
 LOOKS_PER_PING = 8
 """How often between two pings silence is looked for: at every message it would cost more than all the rest."""
+HELD_UP_S = 120.0
+"""So long at most the loop may be held up, by a slow file system or a sampler, until agents are let go."""
 SILENCE = 0.75
 """An agent ends itself after this share of `lost_after` without a word, so that two attempts never overlap."""
 
@@ -60,14 +63,19 @@ class Pool:
         self.leaving: dict[int, Leaving] = {}
         self.selector = selectors.DefaultSelector()
         self.pinged = self.looked = 0.0
+        self.over = threading.Event()
+        self.speaking = threading.Thread(target=self.speak, name="pings", daemon=True)
         if wake is not None:
             self.selector.register(wake, selectors.EVENT_READ, None)
 
     def __enter__(self) -> Pool:
+        self.speaking.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         """Closing its input tells an agent that it is over: it ends its ranks and itself."""
+        self.over.set()
+        self.speaking.join()
         for carrier in self.carriers:
             carrier.close()
         until = time.monotonic() + GONE_S
@@ -82,6 +90,11 @@ class Pool:
         """Whether anything of it may still be there."""
         return agent_id in self.agents or agent_id in self.leaving
 
+    @property
+    def free(self) -> bool:
+        """Whether nothing is left of agents that were lost: their end would be told to the next attempt as its own."""
+        return not self.leaving
+
     def start(self, plan: Plan, nodes: Sequence[Node]) -> None:
         """An agent on each of these nodes. Raises BackendError."""
         said = partial(last_line, self.log, self.log.stat().st_size if self.log.exists() else 0)
@@ -94,9 +107,9 @@ class Pool:
     def send(self, message: ToAgent) -> None:
         """Once to each carrier: its agents know which of them are meant."""
         meant: dict[Carrier, list[int]] = {}
-        for agent in message["to"]:
-            if agent in self.agents:
-                meant.setdefault(self.agents[agent].carrier, []).append(agent)
+        for number in message["to"]:
+            if (agent := self.agents.get(number)) is not None:
+                meant.setdefault(agent.carrier, []).append(number)
         for carrier, each in divided(message, meant):
             carrier.send(each)
 
@@ -211,14 +224,23 @@ class Pool:
             return
         own_pause_s = now - self.pinged - self.ping_s
         if self.pinged and own_pause_s > self.ping_s / 2:
-            # This process itself stood still (Ctrl-Z, a suspended machine, a slow file system): the silence was ours. Who has
-            # answered the last ping would never be asked again.
+            # This process itself stood still (Ctrl-Z, a suspended machine), or its loop was held up: the silence was ours. Who
+            # has answered the last ping would never be asked again.
             for agent in self.agents.values():
                 agent.heard += min(own_pause_s, now - agent.heard)
         self.pinged = now
-        heard_s = (1 - SILENCE) * self.lost_after_s
         for carrier in self.carriers:
             carrier.forget_pings()
-        self.send(
-            {"kind": "ping", "to": [each.id for each in self.agents.values() if now - each.heard < heard_s or not each.greeted]}
-        )
+        self.send({"kind": "ping", "to": self.heard_of(now)})
+
+    def heard_of(self, now: float) -> list[int]:
+        """Those with a word lately, or none yet."""
+        heard_s = (1 - SILENCE) * self.lost_after_s
+        return [each.id for each in list(self.agents.values()) if now - each.heard < heard_s or not each.greeted]
+
+    def speak(self) -> None:
+        """In a thread of its own: while the loop is held up it pings in its place those that the loop pinged last."""
+        while not self.over.wait(self.ping_s):
+            pinged = self.pinged
+            if pinged and 2 * self.ping_s < time.monotonic() - pinged < HELD_UP_S:
+                self.send({"kind": "ping", "to": self.heard_of(pinged), "held_up": True})

@@ -23,7 +23,9 @@ class Signals:
         for end in (self.wake, self.written):
             os.set_blocking(end, False)
         self.wakeup_before = signal.set_wakeup_fd(self.written, warn_on_full_buffer=False)
-        self.before = {number: signal.signal(number, self.receive) for number in CAUGHT}
+        # nohup has it ignored, and so it stays: the terminal may go.
+        caught = [each for each in CAUGHT if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+        self.before = {number: signal.signal(number, self.receive) for number in caught}
         return self
 
     def __exit__(self, *exc: object) -> None:

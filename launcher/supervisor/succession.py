@@ -42,8 +42,7 @@ class Succession:
         self.began = time.time()
         self.ends: float | None = None
         self.next: str | None = None
-        self.asked_at = 0.0
-        self.looked_at = 0.0
+        self.asked_at = self.looked_at = float("-inf")
         self.preempted = self.given_up = False
         self.over = False
         """Whether the run's end was decided."""
@@ -72,7 +71,7 @@ class Succession:
         """What the controller says of this job now."""
         queue, number = self.queue, self.number
         if queue is not None and number is not None:
-            self.asked_at = time.time()
+            self.asked_at = time.monotonic()
             self.errands.send(
                 lambda: queue.standing(number), self.told, lambda words: self.note(f"Slurm does not answer: {words}")
             )
@@ -90,11 +89,11 @@ class Succession:
     def tick(self) -> bool:
         """Whether it is time to save because of the time limit."""
         self.errands.tick()
-        now = time.time()
+        now = time.monotonic()
         if self.ends is None or now - self.looked_at < LOOKS_S:
             return False
         self.looked_at = now
-        if now < self.ends - self.lead():
+        if time.time() < self.ends - self.lead():
             return False
         if now - self.asked_at > FRESH_S:
             self.ask()  # it may have been moved; the next look decides

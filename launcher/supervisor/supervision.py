@@ -90,10 +90,12 @@ class Supervision:
         """The node of a silent one may be dead, or deaf."""
         if how["why"] == "silent" and len(self.plan.nodes) > 1:
             self.blame.suspect[agent] = how["text"]
-        if agent in self.attempt.nodes:
+        idle = agent not in self.attempt.nodes
+        if idle or self.attempt.spares(agent):
+            what = "which was idle" if idle else "whose ranks had ended"
+            record(self.run, "note", reason=f"node {agent} ({how['host']}), {what}, is lost: {how['text']}")
+        if not idle:
             self.attempt.agent_lost(agent, how)
-        else:
-            record(self.run, "note", reason=f"node {agent} ({how['host']}), which was idle, is lost: {how['text']}")
 
     def look_at_requests(self) -> None:
         for what in ("cancel", "stop"):
@@ -117,8 +119,11 @@ class Supervision:
         if self.succession.tick() and self.ending.wished is None:
             self.end_saved("the time limit is near", "limit")
         self.ending.explain()
-        if self.attempt.ended is not None and self.outcome is None and self.ending.wished != "terminated":
-            self.after(self.attempt.ended)
+        ended = self.attempt.ended
+        if ended is None or self.outcome is not None or self.ending.wished == "terminated":
+            return
+        if ended.failure is None or self.pool.free:
+            self.after(ended)
 
     def after(self, ended: Ended) -> None:
         if ended.failure is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import BackendError, UsageError
-from launcher.rundir import RunDir, json_lines, locked, new_run_dir, numbering, owner, write_atomic
+from launcher.rundir import RunDir, json_lines, locked, names_another, new_run_dir, numbering, owner, write_atomic
 
 HOLD = """
 import sys, time
@@ -100,3 +100,12 @@ def test_a_run_whose_lock_cannot_be_opened_cannot_be_held(tmp_path: Path) -> Non
     RunDir(tmp_path).lock.mkdir()
     with pytest.raises(BackendError, match="Is a directory"), locked(RunDir(tmp_path)):
         pass
+
+
+def test_a_holder_is_still_itself_when_its_host_is_given_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDir(tmp_path)
+    with locked(run):
+        monkeypatch.setattr("socket.gethostname", lambda: "renamed")
+        assert not names_another(run)
+        run.lock.write_text('{"host": "elsewhere", "pid": 1}')
+        assert names_another(run)

@@ -162,7 +162,7 @@ def test_agents_are_heard_between_two_runs_that_begin_and_none_waits_for_a_tick(
     search.follow = lambda trial, index, slot, plan, **_: search.active.append(  # type: ignore[method-assign]
         Active(trial, index, slot, cast(Any, supervision), ExitStack())
     )
-    driven(search, cast(Any, SimpleNamespace(received=[])), None)
+    driven(search, cast(Any, SimpleNamespace(received=[])))
     assert polls == [(0.0, 0), (0.0, 1), (0.0, 2), (0.0, 3), (TICK_S, 3)]
 
 

@@ -1,6 +1,7 @@
 """An agent that behaves: it speaks the protocol over its streams, and its ranks end as a scenario says.
 
 The scenario (a JSON file) maps an attempt to what happens in it: {"1": {"exits": [[0.05, RANK, CODE]], "die": 0.1, "mute": 0.1}}.
+With "lingers" its stream ends then, and the process a second later. `unswept` nodes never say that nothing is left.
 The node `stillborn` ends before its first word, the first time.
 `unkillable` nodes do not end their ranks; with "deaf" they do not hear a stop, with "slow" they take so many seconds over it.
 Ranks without an exit in the scenario run until they are told to stop (then they end with `saved`, 75) or are killed.
@@ -9,6 +10,7 @@ Ranks without an exit in the scenario run until they are told to stop (then they
 import json
 import os
 import select
+import signal
 import sys
 import time
 from pathlib import Path
@@ -36,7 +38,7 @@ class Scripted:
                 pulses=step or 0,
                 killed=killed,
             )
-            if not self.living:
+            if not self.living and self.number not in self.scenario.get("unswept", []):
                 self.say(kind="swept", attempt=self.attempt)
 
     def hear(self, message: dict) -> None:
@@ -70,13 +72,18 @@ class Scripted:
         now = time.monotonic()
         self.due = sorted((now + after, rank, code) for after, rank, code in script.get("exits", []) if rank in self.living)
         mine = script.get("node", self.number) == self.number
-        self.due += [(now + script[what], what, 0) for what in ("die", "mute") if what in script and mine]
+        self.due += [(now + script[what], what, 0) for what in ("die", "mute", "lingers") if what in script and mine]
 
     def happen(self) -> None:
         for moment in [each for each in self.due if each[0] <= time.monotonic()]:
             self.due.remove(moment)
             _, what, code = moment
             if what == "die":
+                os._exit(1)
+            if what == "lingers":
+                signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+                os.close(1)
+                time.sleep(1)
                 os._exit(1)
             if what == "mute":
                 self.mute = True

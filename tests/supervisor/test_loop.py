@@ -228,6 +228,85 @@ def test_a_stop_that_meets_a_machines_failure_can_be_continued(scripted: Scripte
     assert "the agent of node 1 was lost" in (outcome.reason or "")
 
 
+def test_a_node_whose_ranks_have_ended_well_may_go(scripted: Scripted) -> None:
+    run = scripted({"1": {"exits": [[0.02, 1, 0], [1.5, 0, 0]], "die": 0.3, "node": 1}})
+    assert supervise(run).state == "done"
+    told = [entry for entry in json_lines(run.events) if entry["event"] in ("attempt", "note")]
+    assert [entry["event"] for entry in told] == ["attempt", "note"]
+    assert "node 1 (host1), whose ranks had ended, is lost" in told[1]["reason"]
+
+
+def test_the_node_with_the_store_may_not_go_while_ranks_are_left(scripted: Scripted) -> None:
+    run = scripted({"1": {"exits": [[0.02, 0, 0]], "die": 0.3, "node": 0}, "2": DONE})
+    assert supervise(run).state == "done"
+    assert "the agent of node 0 was lost" in next(each["reason"] for each in json_lines(run.events) if each["event"] == "failure")
+
+
+def test_ranks_that_ended_well_are_done_though_their_node_cannot_be_swept(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "END_WITHIN_S", 0.3)
+    run = scripted({"1": DONE, "unswept": [1]})
+    assert supervise(run).state == "done"
+    assert events(run).count("attempt") == 1
+
+
+def test_the_end_of_an_agent_is_not_told_to_the_next_attempt(scripted: Scripted) -> None:
+    run = scripted(
+        {"1": {"exits": [[0.02, 1, 1]], "step": 7, "lingers": 0.03, "node": 1}, "2": {"exits": [[2.0, 0, 0], [2.0, 1, 0]]}}
+    )
+    assert supervise(run).state == "done"
+    assert events(run).count("attempt") == 2
+
+
+def test_a_terminal_that_stands_still_holds_up_nothing(scripted: Scripted) -> None:
+    run = scripted({"1": DONE})
+    released = threading.Event()
+    in_time: list[bool] = []
+    when(run, "done", released.set)
+    assert supervise(run, screen=lambda: in_time.append(released.wait(30))).state == "done"
+    assert in_time[0]
+
+
+def test_a_stop_that_is_asked_for_while_the_holder_still_prepares_is_heard(scripted: Scripted) -> None:
+    run = scripted({"1": {}})
+    with locked(run):
+        run.requests.mkdir()
+        run.request("stop").touch()
+        assert supervise(run, holding=True).state == "stopped"
+
+
+def test_what_was_asked_of_the_holder_before_is_forgotten(scripted: Scripted) -> None:
+    run = scripted({"1": DONE})
+    run.requests.mkdir()
+    run.request("stop").touch()
+    assert supervise(run).state == "done"
+
+
+def test_an_environment_that_is_wrong_is_the_end_of_the_run(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = scripted({"1": DONE})
+
+    def refuse(*_: Any) -> None:
+        raise BackendError("there is no apptainer here")
+
+    monkeypatch.setattr(backends.BACKENDS["local"], "start_agents", refuse)
+    with pytest.raises(BackendError):
+        supervise(run)
+    summary = summarize(run)
+    assert (summary.state, summary.reason) == ("failed", "there is no apptainer here")
+
+
+def test_a_terminal_that_goes_ends_nothing_under_nohup(scripted: Scripted) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = scripted({"1": {"exits": [[0.5, 0, 0], [0.5, 1, 0]]}})
+        when(run, "running", lambda: os.kill(os.getpid(), signal.SIGHUP))
+        assert supervise(run).state == "done"
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_full_disk_is_said_in_a_sentence(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     run = scripted({"1": {"exits": [[0.02, 0, -9]]}})
 

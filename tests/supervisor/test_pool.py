@@ -26,6 +26,13 @@ for line in sys.stdin:
         print('{"kind": "pong", "agent": 0}', flush=True)
 """
 
+IMPATIENT = """
+import json, select, sys
+print('{"kind": "hello", "agent": 0}', flush=True)
+while select.select([0], [], [], 3.0)[0] and (line := sys.stdin.readline()):
+    if not json.loads(line).get("held_up"):
+        print('{"kind": "pong", "agent": 0}', flush=True)
+"""
 ENDS = """
 print('{"kind": "hello", "agent": 0}', flush=True)
 """
@@ -72,6 +79,22 @@ def test_nobody_is_lost_because_the_supervisor_itself_stood_still() -> None:
         assert heard(pool, "pong") == "pong"
         time.sleep(2.0)  # longer than the last ping is good for, shorter than an agent's patience
         assert heard(pool, "pong") == "pong"
+
+
+def test_nobody_is_lost_because_the_supervisors_loop_is_held_up() -> None:
+    with pool_of(IMPATIENT, "local", 4.0) as pool:
+        assert heard(pool, "pong") == "pong"
+        time.sleep(5.0)
+        list(pool.poll(0.0))
+        assert heard(pool, "pong") == "pong"
+
+
+def test_one_that_is_held_up_too_long_lets_its_agents_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launcher.supervisor.pool.HELD_UP_S", 0.0)
+    with pool_of(IMPATIENT, "local", 4.0) as pool:
+        assert heard(pool, "pong") == "pong"
+        time.sleep(5.0)
+        assert heard(pool) == "lost"
 
 
 @pytest.mark.parametrize(
