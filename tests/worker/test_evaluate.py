@@ -95,6 +95,17 @@ def test_the_states_of_a_torchmetrics_object_are_added_up_once(tmp_path: Path) -
         assert ours == pytest.approx(theirs, rel=1e-5)
 
 
+def evaluated(training: Training, run: RunDir) -> dict[str, float]:
+    return evaluate(training, "val")
+
+
+def test_a_metric_that_differs_between_ranks_has_the_first_ones_value(tmp_path: Path) -> None:
+    described = job()
+    described["train"]["metrics"].append("sets:OfRank")
+    for (found,) in on_ranks(2, in_world, [run_of(tmp_path / "run", described)], evaluated):
+        assert found["val/OfRank"] == 0.0
+
+
 def alone_and_agreed(training: Training, run: RunDir) -> tuple[float, list[float]]:
     """Running means differ between ranks; the evaluation, and what is left afterwards."""
     norm = next(module for module in training.model.modules() if hasattr(module, "running_mean"))

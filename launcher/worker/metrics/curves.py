@@ -40,7 +40,7 @@ class Curve:
 
     def value(self, world: World) -> float:
         by_rank = world.gather((self.task, self.likely.parts(), self.wanted.parts()))
-        return world.broadcast(self.of(by_rank) if world.first else 0.0)
+        return self.of(by_rank) if world.first else math.nan
 
     def of(self, by_rank: list[tuple[Task | None, list[Tensor], list[Tensor]]]) -> float:
         task = next((task for task, _, _ in by_rank if task is not None), None)

@@ -20,7 +20,7 @@ class Measure(Protocol):
         """One batch of this rank's samples, on any device. Raises WorkerError for what it cannot measure."""
 
     def value(self, world: World) -> float:
-        """Of all ranks' samples. A collective."""
+        """Of all ranks' samples, on rank 0 at least. A collective."""
 
 
 def as_number(value: Any, name: str) -> float:

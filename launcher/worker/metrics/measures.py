@@ -48,9 +48,12 @@ class Measures:
             each.add(seen)
 
     def values(self, world: World) -> dict[str, float]:
-        """Of all ranks' samples, by name. A collective."""
+        """Of all ranks' samples, by name. A collective.
+
+        What follows from them must be the same on all ranks, and a metric may draw: so rank 0's are everybody's.
+        """
         self.shared.agree(world)
-        return {each.name: each.value(world) for each in self.numbers}
+        return world.broadcast({each.name: each.value(world) for each in self.numbers})
 
     def beside(self, world: World) -> Beside:
         """After `values`. A collective."""

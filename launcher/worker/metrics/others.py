@@ -105,10 +105,10 @@ class OfWholeSet:
     def value(self, world: World) -> float:
         by_rank = world.gather(self.kept)
         if not world.first:
-            return world.broadcast(0.0)
+            return math.nan
         in_order = sorted(chain.from_iterable(by_rank), key=itemgetter(0))
         outputs, targets = joined([output for _, output, _ in in_order]), joined([target for _, _, target in in_order])
-        return world.broadcast(as_number(self.function(outputs, targets), self.name))
+        return as_number(self.function(outputs, targets), self.name)
 
 
 def joined(parts: list[Any]) -> Any:
