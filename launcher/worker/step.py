@@ -87,6 +87,8 @@ def gradient(training: Training, portion: Portion, step: int) -> Loss:
     world = training.world
     batches, counts = portion.micro, [len(ids) for ids in portion.ids]
     with told(training, batches[0], step=step):
+        if len(batches) == 1:  # several are there one after the other
+            batches = [on_device(batches[0], world.device, training.dtype)]
         weights, whole = weigh(training, batches, counts, portion.samples)
         parts = []
         for number, (on_host, weight) in enumerate(zip(batches, weights, strict=True)):
@@ -106,9 +108,11 @@ def weigh(training: Training, batches: list[Any], counts: list[int], samples: in
     """The weight of each of this rank's micro-batches, and of the whole batch."""
     if training.objective.by_samples:
         return [float(count) for count in counts], float(samples)
-    device = training.world.device
+    device, objective = training.world.device, training.objective
     weights = [
-        training.objective.weight(on_device(batch, device, training.dtype)) if count else torch.zeros((), dtype=torch.float64)
+        objective.weight(on_device(objective.weighed(batch), device, training.dtype))
+        if count
+        else torch.zeros((), dtype=torch.float64)
         for batch, count in zip(batches, counts, strict=True)
     ]
     whole = torch.stack([weight.to(device) for weight in weights]).sum()

@@ -15,8 +15,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from launcher.rundir import RunDir
+from launcher.worker import step
 from launcher.worker.batch_norm import norms
 from launcher.worker.build import Training
+from launcher.worker.data.nested import on_device, tensors
 from launcher.worker.step import gradient
 from tests.worker.worlds import a_job, in_world, on_ranks, run_of
 
@@ -124,8 +126,8 @@ def test_it_leaves_the_statistics_of_a_rank_of_its_own_alone(tmp_path: Path) -> 
 def layouts(training: Training, run: RunDir) -> list[Any]:
     """Whether the reducer has the buckets that it keeps, and which parameters are in them: of each step."""
     found = []
-    for step, portion in zip(range(3), training.train.portions(), strict=False):
-        gradient(training, portion, step)
+    for number, portion in zip(range(3), training.train.portions(), strict=False):
+        gradient(training, portion, number)
         training.optimizer.zero_grad()
         noted = training.wrapped._get_ddp_logging_data()  # type: ignore[operator]
         found.append((noted["has_rebuilt_buckets"], noted["rebuilt_per_bucket_param_indices"]))
@@ -149,3 +151,27 @@ def test_sparse_gradients_are_summed_over_three_ranks(tmp_path: Path) -> None:
     ((alone,),) = on_ranks(1, in_world, [run], dense_gradients)
     for (found,) in on_ranks(3, in_world, [run], dense_gradients):
         torch.testing.assert_close(found, alone, rtol=0, atol=1e-12)
+
+
+def inputs_moved(training: Training, run: RunDir) -> int:
+    """Batches whose inputs on_device had to change, in a step."""
+    changed = []
+
+    def noting(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+        moved = on_device(batch, device, dtype)
+        changed.append(any(one is not other for one, other in zip(tensors(batch), tensors(moved), strict=True)))
+        return moved
+
+    step.on_device = noting  # type: ignore[attr-defined]
+    gradient(training, next(training.train.portions()), step=0)
+    return sum(changed)
+
+
+@pytest.mark.parametrize(
+    ("loss", "micro", "moved"), [("cross_entropy", "auto", 1), ("cross_entropy", 4, 3), ("sets:OfCounted", "auto", 1)]
+)
+def test_inputs_are_moved_once_though_targets_are_weighed_before(tmp_path: Path, loss: str, micro: Any, moved: int) -> None:
+    described = job("cross_entropy", 12, micro)
+    described["train"] |= {"loss": loss}
+    described["train"]["data"] |= {"train": {"target": "sets:Noisy", "samples": 12}}
+    assert on_ranks(1, in_world, [run_of(tmp_path / "run", described)], inputs_moved) == [[moved]]

@@ -35,6 +35,10 @@ class Objective:
             return batch
         return batch if isinstance(batch, Mapping) and not self.builtin else target_of(batch)
 
+    def weighed(self, batch: Any) -> Any:
+        """As much of a batch as its weight is of: the rest need not be moved for it."""
+        return (None, target_of(batch)) if getattr(type(self.loss), "weight", None) is CrossEntropy.weight else batch
+
     def weight(self, batch: Any) -> Tensor:
         """Raises WorkerError, in a loss of ours, for a target that it cannot weigh."""
         try:
