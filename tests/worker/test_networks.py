@@ -17,6 +17,7 @@ from launcher.spec.catalogue import names
 from launcher.spec.catalogue.activations import ACTIVATIONS
 from launcher.spec.catalogue.torchvision_networks import TORCHVISION_NETWORKS
 from launcher.worker.build import Training
+from launcher.worker.models import recurrent
 from launcher.worker.models.activations import activation_layer
 from launcher.worker.models.vision import DroppedLinear, torchvision_model
 from launcher.worker.network import make_model
@@ -129,6 +130,17 @@ def test_what_lies_behind_a_sequence_has_no_part(cell: str, output: str) -> None
     for row, steps in enumerate(lengths.tolist()):
         alone = model(batch[row : row + 1, :steps])[0]
         assert (together[row] if output == "last" else together[row, :steps]).allclose(alone, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("output", "padded"), [("last", 0), ("all", 1)])
+def test_states_are_padded_again_only_where_every_step_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, output: str, padded: int
+) -> None:
+    calls = []
+    pad = recurrent.pad_packed_sequence
+    monkeypatch.setattr(recurrent, "pad_packed_sequence", lambda *given, **named: (calls.append(1), pad(*given, **named))[1])
+    network(target="gru", **SEQUENCES, output=output)(torch.randn(3, 7, 6), torch.tensor([3, 7, 1]))
+    assert len(calls) == padded
 
 
 def test_sequences_train_alike_at_any_world_size(tmp_path: Any) -> None:

@@ -34,13 +34,12 @@ class Recurrent(nn.Module):
         self.output = output
 
     def forward(self, input: Tensor, input_lengths: Tensor | None = None) -> Tensor:  # noqa: A002  # as torch's layers call it
-        if input_lengths is None:
-            states, last = self.through_layers(input)
-            steps = states
-        else:
-            packed = pack_padded_sequence(input, input_lengths.cpu(), batch_first=True, enforce_sorted=False)
-            states, last = self.through_layers(packed)
-            steps, _ = pad_packed_sequence(states, batch_first=True, total_length=input.shape[1])
+        given: Tensor | PackedSequence = input
+        if input_lengths is not None:
+            given = pack_padded_sequence(input, input_lengths.cpu(), batch_first=True, enforce_sorted=False)
+        steps, last = self.through_layers(given)
+        if isinstance(steps, PackedSequence) and self.output == "all":  # waits for the device
+            steps, _ = pad_packed_sequence(steps, batch_first=True, total_length=input.shape[1])
         return self.head(self.dropout(last if self.output == "last" else steps))  # type: ignore[no-any-return]
 
     def through_layers(self, states: Any) -> tuple[Any, Tensor]:
