@@ -11,13 +11,11 @@ name; the rename makes it appear whole. `.name` folders are never read:
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +70,8 @@ class Checkpoint:
     def damage(self, *, every_byte: bool = True) -> str | None:
         """What is wrong with it, in words; None where it is whole.
 
-        Without `every_byte` only names and sizes are looked at: for commands that answer at once, and right after writing.
+        Without `every_byte` only names and sizes are looked at: for commands that answer at once, and right after writing. Raises
+        OSError where it cannot be read now, which says nothing of what was written.
         """
         manifest = self.manifest
         if not manifest:
@@ -86,13 +85,8 @@ class Checkpoint:
                 return f"{name} is missing"
             if file.stat().st_size != expected["size"]:
                 return f"{name} has {file.stat().st_size} bytes instead of {expected['size']}"
-            try:
-                if every_byte and digest(file) != expected["sha256"]:
-                    return f"{name} does not have the content that was written (sha256 differs)"
-            except OSError as error:
-                if error.errno != errno.EIO:  # others may pass, and say nothing of what was written
-                    raise
-                return f"{name} cannot be read: {error.strerror}"
+            if every_byte and digest(file) != expected["sha256"]:
+                return f"{name} does not have the content that was written (sha256 differs)"
         return None
 
 
@@ -104,16 +98,11 @@ def checkpoints(run: RunDir) -> list[Checkpoint]:
     return sorted((Checkpoint(path, int(match[1])) for match, path in found if match), key=lambda each: each.step)
 
 
-def newest_first(run: RunDir) -> Iterator[tuple[Checkpoint, str | None]]:
-    """Each checkpoint with its damage, verified as it is asked for."""
-    for checkpoint in reversed(checkpoints(run)):
-        yield checkpoint, checkpoint.damage()
-
-
 def newest_whole(run: RunDir) -> tuple[Checkpoint | None, list[str]]:
     """The newest that is whole, and a sentence for each damaged one that was passed over."""
     passed: list[str] = []
-    for checkpoint, damage in newest_first(run):
+    for checkpoint in reversed(checkpoints(run)):
+        damage = checkpoint.damage()
         if damage is None:
             return checkpoint, passed
         passed.append(passed_over(checkpoint, damage))

@@ -50,6 +50,7 @@ def ask(*argv: str) -> str:
 def run(*argv: str) -> str:
     """Its output; nothing where the controller does not answer."""
     try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_S, check=False).stdout
+        env = {name: value for name, value in os.environ.items() if not name.startswith("SCANCEL_")}
+        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=ANSWER_S, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -1,7 +1,7 @@
 """The agent's two ends of the supervisor's pipes, watched by a thread: it hears the end even while a fork server is starting.
 
 The supervisor's end of file, its silence, or the wrapper's death end the agent with all of its processes, whatever its main
-thread is doing. Pings are answered here, so that a slow import does not look like a lost node.
+thread is doing. Pings that want an answer get it here, so that a slow import does not look like a lost node.
 """
 
 from __future__ import annotations

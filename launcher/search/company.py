@@ -57,8 +57,6 @@ class Alone:
 
     def arrive(self, *, trials: int | None, parallel: int) -> Outcome | None:
         """In its turn. How the sweep stands, where nothing is left to do."""
-        for what in ("stop", "cancel"):
-            self.run.request(what).unlink(missing_ok=True)
         record(self.run, "supervising", backend=self.plan.backend, pid=os.getpid(), host=socket.gethostname(), job=self.own)
         record(self.run, "searching", trials=trials, parallel=parallel)
         return None

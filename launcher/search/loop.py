@@ -15,7 +15,7 @@ from launcher.events import ledger, record
 from launcher.load import load_job
 from launcher.plan import Plan
 from launcher.prepare import write
-from launcher.rundir import RunDir, locked, owner
+from launcher.rundir import RunDir, forget_requests, locked, owner
 from launcher.search.board import Board, ended_already
 from launcher.search.company import Alone, Departure, Fate
 from launcher.search.slots import Slot, clusters, parallel
@@ -149,8 +149,7 @@ class Search:
         run = trial.runs[index]
         lock = ExitStack()
         lock.enter_context(locked(run))
-        for what in ("stop", "cancel"):  # asked of the process before
-            run.request(what).unlink(missing_ok=True)
+        forget_requests(run)
         copied(self.run.provenance, run.provenance)
         supervision = Supervision(run, load_job(run.job), plan.filled(run), cast(Pool, slot), follows=follows, alone=False)
         lock.callback(supervision.succession.close)

@@ -21,7 +21,7 @@ from launcher.supervisor.pool import Pool
 from launcher.supervisor.watch import Watch
 
 END_WITHIN_S = 8.0
-"""So long the ranks of a node may take to be gone after SIGKILL; then the node's agent is taken for lost."""
+"""So long what is left on a node may take to be gone, once its ranks have ended or were killed; then its agent counts as lost."""
 
 Phase = Literal["opening", "starting", "running", "collecting", "ending", "over"]
 
@@ -213,7 +213,7 @@ class Attempt:
         if self.phase == "ending" and self.end_by is not None and time.monotonic() > self.end_by:
             for node in [each for each in self.nodes if each in self.pool.agents and each in self.left]:
                 self.pool.lose(
-                    self.pool.agents[node], "ended", f"its ranks were not gone {END_WITHIN_S:g} s after they were killed"
+                    self.pool.agents[node], "ended", f"what its ranks left was not gone {END_WITHIN_S:g} s after their end"
                 )
         self.settle()
 

@@ -54,8 +54,7 @@ class Carrier:
         """Agents that cannot be written to are found lost by their silence; nothing is raised here."""
         with self.writing:
             self.unsent.append((encode(message), message["kind"] == "ping"))
-            if len(self.unsent) == 1:
-                self.flush()
+            self.flush()
 
     def flush(self) -> None:
         """As much as the pipe takes: a message is shorter than what it takes whole or not at all (4,096 bytes)."""

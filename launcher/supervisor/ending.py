@@ -60,9 +60,7 @@ class Ending:
     def explain(self) -> None:
         if self.explain_by is None or (self.succession.errands.under_way and time.monotonic() < self.explain_by):
             return
-        why = self.succession.why_terminated()
-        # Saving for the limit may last into its SIGTERM, which by a clock that is behind the controller's came too early.
-        self.explain_by, self.wished = None, "limit" if why == "stop" and self.wished == "limit" else why
+        self.explain_by, self.wished = None, self.succession.why_terminated(saving=self.wished == "limit")
         words = {"preempted": "preempted: another job takes the nodes", "limit": "the time limit is reached",
                  "given up": "this machine stood still, and its agents elsewhere gave the job up",
                  "stop": "neither preempted nor at its time limit: somebody's scancel"}  # fmt: skip

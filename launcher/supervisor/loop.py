@@ -80,8 +80,8 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
     origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
     backend = backends.choose(plan.backend)
     with (
-        failing(run),
         shown(screen),
+        failing(run),
         Pool(backend, log=run.agents_log, lost_after_s=plan.lost_after_s, wake=signals.wake) as pool,
         ExitStack() as locks,
     ):

@@ -25,8 +25,9 @@ START_S = 60.0
 LOOK_AGAIN_S = 0.003
 LOOKS_PER_PING = 8
 """How often between two pings silence is looked for: at every message it would cost more than all the rest."""
-HELD_UP_S = 120.0
-"""So long at most the loop may be held up, by a slow file system or a sampler, until agents are let go."""
+HELD_UP_S = 60.0
+"""So long at most the loop may be held up, by a slow file system or a sampler, until agents are let go: a file server that hears
+nothing of this machine for 90 s gives the run's lock to others (RFC 8881, leases)."""
 SILENCE = 0.75
 """An agent ends itself after this share of `lost_after` without a word, so that two attempts never overlap."""
 
@@ -101,6 +102,7 @@ class Pool:
         for process, carried in self.backend.start_agents(plan, nodes, self.log):
             carrier = Carrier(process, carried, remote=plan.backend != "local", said=said)
             self.carriers[carrier] = None
+            self.pinged = self.pinged or time.monotonic()
             self.agents |= carrier.agents
             self.selector.register(carrier.stdout, selectors.EVENT_READ, carrier)
 

@@ -28,6 +28,8 @@ ANSWER_S = 5.0
 SETTLE_S = 15.0
 OVERDUE_S = 5.0
 """Slurm ends a job some seconds after its limit, never before."""
+CLOCKS_S = 60.0
+"""So far this clock may be behind the controller's, where this job saves for its limit as it is."""
 
 
 class Succession:
@@ -115,13 +117,14 @@ class Succession:
             left = self.ends - time.time()
             self.note(f"warned of the time limit: {left:.0f} s are left, of which the last {self.lead():.0f} are for saving")
 
-    def why_terminated(self) -> Why:
+    def why_terminated(self, *, saving: bool) -> Why:
         """Of a SIGTERM, once the controller has told (or did not): what is neither of these is somebody's scancel."""
         if self.preempted:
             return "preempted"
         if self.given_up:
             return "given up"
-        return "limit" if self.ends is not None and time.time() >= self.ends - OVERDUE_S else "stop"
+        early_s = CLOCKS_S if saving else OVERDUE_S
+        return "limit" if self.ends is not None and time.time() >= self.ends - early_s else "stop"
 
     def leave(self, without: Sequence[str]) -> None:
         """The successor goes on now, on other hosts than those that failed."""

@@ -122,18 +122,18 @@ class Supervision:
         ended = self.attempt.ended
         if ended is None or self.outcome is not None or self.ending.wished == "terminated":
             return
-        if ended.failure is None or self.pool.free:
+        if ended.failure is None or self.pool.free or self.ending.wished == "cancel":
             self.after(ended)
 
     def after(self, ended: Ended) -> None:
-        if ended.failure is not None:
-            self.after_failure(ended.failure)
-        elif ended.how == "done":
+        if ended.how == "done":
             self.finish(Outcome(state="done", exit_code=0))
         elif self.ending.wished == "cancel":
             self.finish(
                 Outcome(state="cancelled", exit_code=130, reason="cancelled: nothing was saved after the last checkpoint")
             )
+        elif ended.failure is not None:
+            self.after_failure(ended.failure)
         elif ended.how == "killed":
             self.finish(self.ending.outcome("ended at once: what came after the last checkpoint is lost"))
         else:

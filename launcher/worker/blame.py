@@ -48,14 +48,18 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error))))
 
 
+KNOWN: dict[torch.device, int] = {}
+"""Failed allocations that were told of already. Not asked for before each step: the answer would cost a small one too much."""
+
+
 @contextmanager
 def memory_blamed(device: torch.device) -> Iterator[None]:
     """Around a forward and its backward. Raises OutOfMemoryError where that is why cuDNN found no engine."""
-    before = failed_allocations(device)
     try:
         yield
     except RuntimeError as error:
-        if NO_ENGINE in str(error) and failed_allocations(device) > before:
+        before, KNOWN[device] = KNOWN.get(device, 0), failed_allocations(device)
+        if NO_ENGINE in str(error) and KNOWN[device] > before:
             raise torch.OutOfMemoryError(str(error)) from error
         raise
 

@@ -90,9 +90,8 @@ class Saver:
         taken = contents(state, ranks)
         for name, tensors in taken.tensors.items():
             self.copies[name].take(tensors)
-        described = json.dumps(taken.described).encode()  # here: what it is made of changes with the next step
         done = copies_done(self.world.device)
-        self._behind(lambda: self._keep(note, described, done))
+        self._behind(lambda: self._keep(note, json.dumps(taken.described).encode(), done))
         if block:
             self.wait()
 

@@ -10,6 +10,7 @@ manifest.json           size and sha256 of each; written last
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Contents:
     tensors: dict[str, dict[str, Tensor]]
     """By file name."""
     described: dict[str, Any]
-    """JSON for state.json."""
+    """JSON for state.json; nothing of it changes with the next step."""
 
 
 def contents(state: TrainState, ranks: list[RankState]) -> Contents:
@@ -57,7 +58,7 @@ def contents(state: TrainState, ranks: list[RankState]) -> Contents:
         raise WorkerError(f"the training cannot be saved: {error}", kind="spec") from None
     evaluated = EMA if averaged and state.ema and state.ema.settings.evaluate else MODEL
     described |= {
-        "train": state.to_json(), "evaluated": evaluated, "random": [each.random for each in ranks],
+        "train": copy.deepcopy(state.to_json()), "evaluated": evaluated, "random": [each.random for each in ranks],
         "python": platform.python_version(), "torch": torch.__version__,
     }  # fmt: skip
     return Contents(tensors=tensors, described=described)

@@ -26,8 +26,6 @@ from launcher.worker.world import World
 
 FIRST_THAT_NOTICE = 3
 """Ranks: a + b is b + a."""
-SPARSE = (nn.Embedding, nn.EmbeddingBag)
-"""May have sparse gradients."""
 
 
 def lay_out_buckets(wrapped: DistributedDataParallel) -> None:
@@ -35,11 +33,11 @@ def lay_out_buckets(wrapped: DistributedDataParallel) -> None:
 
     A collective. Until it is done the reducer notes each gradient of every step for it, 16 bytes that it would never free.
     """
-    sparse = {id(module.weight) for module in wrapped.modules() if isinstance(module, SPARSE) and module.sparse}
+    parameters, sparse = wrapped._build_params_for_reducer()  # type: ignore[no-untyped-call]
     wrapped.reducer.prepare_for_forward()
     wrapped.reducer.prepare_for_backward([])
-    for parameter in reversed([each for each in wrapped.parameters() if each.requires_grad]):
-        layout = torch.sparse_coo if id(parameter) in sparse else torch.strided
+    for parameter, is_sparse in reversed(list(zip(parameters, sparse, strict=True))):
+        layout = torch.sparse_coo if is_sparse else torch.strided
         torch.autograd.backward(parameter, torch.zeros_like(parameter, layout=layout))
     wrapped.zero_grad()
     wrapped.reducer._rebuild_buckets()

@@ -49,16 +49,32 @@ def restore(run: RunDir, state: TrainState, world: World) -> int | None:
 
 
 def choose(run: RunDir, attempt: int) -> str | None:
-    """The name of the newest whole checkpoint; damaged ones are told of, and hidden."""
+    """The name of the newest whole checkpoint; damaged ones are told of, and hidden. One that cannot be read stays where it is.
+
+    Raises OSError where there is none but such: the training would begin anew.
+    """
     checkpoints.recover(run)
-    for checkpoint, damage in checkpoints.newest_first(run):
+    unread: OSError | None = None
+    for checkpoint in reversed(checkpoints.checkpoints(run)):
+        try:
+            damage = checkpoint.damage()
+        except OSError as error:  # a bad sector; or a file system that stands still, and will be there again
+            unread = error
+            tell(run, attempt, checkpoint, f"checkpoint {checkpoint.path.name} cannot be read and was not used: {error.strerror}")
+            continue
         if damage is None:
             return checkpoint.path.name
         sentence = checkpoints.passed_over(checkpoint, damage)
         kept = checkpoints.set_aside(checkpoint)
-        print(f"{sentence}. What is left of it was moved to {kept}", file=sys.stderr, flush=True)
-        events.record(run, "damaged", attempt=attempt, name=checkpoint.path.name, reason=sentence)
+        tell(run, attempt, checkpoint, sentence, f". What is left of it was moved to {kept}")
+    if unread is not None:
+        raise unread
     return None
+
+
+def tell(run: RunDir, attempt: int, checkpoint: checkpoints.Checkpoint, sentence: str, more: str = "") -> None:
+    print(f"{sentence}{more}", file=sys.stderr, flush=True)
+    events.record(run, "damaged", attempt=attempt, name=checkpoint.path.name, reason=sentence)
 
 
 def load_model_weights(folder: Path, model: nn.Module) -> None:

@@ -105,10 +105,10 @@ def test_who_is_left_out_is_told(site: Site, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     run.path.mkdir()
     (run.path / successor.SCRIPT).touch()
-    assert successor.queued(run, job("{exclude: n4}")) == "8"
+    successor.note(run, *successor.queued(run, job("{exclude: n4}")))
     assert not run.events.exists()
     failed("n1")
-    successor.queued(run, job("{exclude: n4}"))
+    successor.note(run, *successor.queued(run, job("{exclude: n4}")))
     assert "--exclude=n4,n1" in site.asked[-1]
     [note] = json_lines(run.events)
     assert (note["event"], note["job"]) == ("note", "8")

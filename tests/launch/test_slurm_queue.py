@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from launcher.agent import batch_host
 from launcher.backends.slurm import again, array, partitions, standing, start_agents
 from launcher.backends.slurm.queue import asked, read_json, read_text
 from launcher.backends.waiting import Waiting
@@ -178,7 +179,7 @@ def test_time_limits_of_sinfo(text: str, seconds: float | None) -> None:
 
 
 HABITS = {"SLURM_TIME_FORMAT": "relative", "SQUEUE_PARTITION": "high", "SQUEUE_FORMAT2": "JobID", "SINFO_SORT": "N",
-          "SCONTROL_LOCAL": "1", "SCANCEL_STATE": "PENDING", "SBATCH_WAIT": "1"}  # fmt: skip
+          "SCONTROL_LOCAL": "1", "SCANCEL_STATE": "PENDING"}  # fmt: skip
 NEEDED = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JOB_ID": "7", "SQUEUE_ALL": "1", "SBATCH_PARTITION": "low"}
 
 
@@ -210,15 +211,20 @@ def test_a_users_habits_do_not_reach_commands_whose_words_are_read(habits: Path)
     assert found.ends - found.began == 600
 
 
-def test_they_do_not_reach_what_asks_beside_an_agent(habits: Path) -> None:
+def test_ranks_have_the_users_habits_and_what_asks_beside_an_agent_has_none_that_matter(habits: Path) -> None:
     plan: Any = SimpleNamespace(carrier=("sh", "-c", f"printenv {' '.join([*HABITS, *NEEDED])}", "srun"))
     node: Any = SimpleNamespace(index=0, host="n1", argv=("agent", "--id", "0"))
     [(carrier, _)] = start_agents(plan, [node], habits / "agents.log")
-    assert carrier.communicate(timeout=60)[0].decode().split() == list(NEEDED.values())
+    assert carrier.communicate(timeout=60)[0].decode().split() == [*HABITS.values(), *NEEDED.values()]
+    assert batch_host.run("printenv", "SCANCEL_STATE") == ""
 
 
-def test_a_job_is_queued_from_within_another_as_from_outside(habits: Path) -> None:
-    outside = [name for name in NEEDED if name.startswith("SQUEUE_") or name == "SLURM_CONF"]
-    command(habits, "sbatch", f"printenv {' '.join([*HABITS, *NEEDED])} > {habits}/told; echo '8;lab'")
+def test_a_job_is_queued_from_within_another_as_from_outside(habits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_WAIT", "1")  # with it sbatch would answer when the job is over
+    both = HABITS | NEEDED
+    outside = [name for name in both if name.startswith(("SQUEUE_", "SINFO_", "SCONTROL_", "SCANCEL_")) or name == "SLURM_CONF"]
+    command(habits, "sbatch", f"printenv {' '.join([*both, 'SBATCH_WAIT'])} > {habits}/told; echo '8;lab'")
     assert again(RunDir(habits / "run"), after=["7"]) == "8"
-    assert (habits / "told").read_text().split() == [NEEDED[name] for name in outside]
+    assert (habits / "told").read_text().split() == [both[name] for name in outside]
+    asked(("sbatch",))
+    assert (habits / "told").read_text().split() == list(both.values())

@@ -23,7 +23,8 @@ def asked() -> list[str]:
 def ending(tmp_path: Path, asked: list[str]) -> Ending:
     attempt: Any = SimpleNamespace(number=1, ask_to_stop=lambda: asked.append("save"), kill=lambda: asked.append("kill"))
     succession: Any = SimpleNamespace(
-        batch=True, ask=lambda: None, withdraw=lambda: asked.append("withdraw"), why_terminated=lambda: "stop",
+        batch=True, ask=lambda: None, withdraw=lambda: asked.append("withdraw"),
+        why_terminated=lambda *, saving: "limit" if saving else "stop",
         errands=SimpleNamespace(under_way=0),
     )  # fmt: skip
     plan: Any = SimpleNamespace(entry=SimpleNamespace(kind="worker"))

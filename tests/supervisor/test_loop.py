@@ -229,7 +229,7 @@ def test_a_stop_that_meets_a_machines_failure_can_be_continued(scripted: Scripte
 
 
 def test_a_node_whose_ranks_have_ended_well_may_go(scripted: Scripted) -> None:
-    run = scripted({"1": {"exits": [[0.02, 1, 0], [1.5, 0, 0]], "die": 0.3, "node": 1}})
+    run = scripted({"1": {"exits": [[0.02, 1, 0], [4.0, 0, 0]], "die": 0.3, "node": 1}})
     assert supervise(run).state == "done"
     told = [entry for entry in json_lines(run.events) if entry["event"] in ("attempt", "note")]
     assert [entry["event"] for entry in told] == ["attempt", "note"]
@@ -300,8 +300,9 @@ def test_a_terminal_that_goes_ends_nothing_under_nohup(scripted: Scripted) -> No
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         run = scripted({"1": {"exits": [[0.5, 0, 0], [0.5, 1, 0]]}})
-        when(run, "running", lambda: os.kill(os.getpid(), signal.SIGHUP))
+        hanging_up = when(run, "running", lambda: os.kill(os.getpid(), signal.SIGHUP))
         assert supervise(run).state == "done"
+        hanging_up.join()
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -49,6 +50,31 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_used(name, damage
     assert resumed.step == 1
     assert "checkpoint step-00000002 is damaged and was not used" in capfd.readouterr().err
     assert [each["name"] for each in json_lines(run.events) if each["event"] == "damaged"] == ["step-00000002"]
+
+
+def test_what_cannot_be_read_now_stays_and_nothing_begins_anew_for_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, state = new_run(tmp_path), training()
+    for _ in range(2):
+        step(state)
+        saved(run, state)
+    digest, unread = checkpoints.digest, {"step-00000002"}
+
+    def read(file: Path) -> str:
+        if file.parent.name in unread:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return digest(file)
+
+    monkeypatch.setattr(checkpoints, "digest", read)
+    resumed = training()
+    restore(run, resumed, ALONE)
+    assert resumed.step == 1
+    assert "checkpoint step-00000002 cannot be read and was not used: Input/output error" in capfd.readouterr().err
+    unread.add("step-00000001")
+    with pytest.raises(OSError, match="Input/output error"):
+        restore(run, resumed, ALONE)
+    assert [each.step for each in checkpoints.checkpoints(run)] == [1, 2]
 
 
 def test_a_damaged_checkpoint_does_not_crowd_out_a_good_one(tmp_path: Path) -> None:

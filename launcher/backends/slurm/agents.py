@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launcher.backends.carrier import start_carrier
 from launcher.backends.slurm.limit import fields_of
-from launcher.backends.slurm.queue import scontrol, without_habits
+from launcher.backends.slurm.queue import scontrol
 from launcher.plan import Node, Plan
 
 
@@ -22,12 +21,9 @@ def shell(node: Node, job: str | None, command: Sequence[str], *, terminal: bool
 
 
 def start_agents(plan: Plan, nodes: Sequence[Node], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Sequence[Node]]]:
-    """Tasks are numbered in the order of the allocation's nodes, which is the plan's. Raises BackendError.
-
-    What waits beside an agent asks Slurm, too.
-    """
+    """Tasks are numbered in the order of the allocation's nodes, which is the plan's. Raises BackendError."""
     ordered = sorted(nodes, key=lambda node: node.index)
     *agent, _ = ordered[0].argv  # ... --id N
     ids = ",".join(str(node.index) for node in ordered)
     where = [f"--nodes={len(ordered)}", f"--ntasks={len(ordered)}", f"--nodelist={','.join(node.host for node in ordered)}"]
-    yield start_carrier([*plan.carrier, *where, *agent, ids], log, without_habits(os.environ)), tuple(ordered)
+    yield start_carrier([*plan.carrier, *where, *agent, ids], log), tuple(ordered)

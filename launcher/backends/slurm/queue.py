@@ -38,8 +38,9 @@ def asked(
 ) -> subprocess.CompletedProcess[str]:
     """Raises BackendError where it is not there or does not answer."""
     try:
-        return subprocess.run(argv, input=text, env=without_habits(env), capture_output=True, text=True, errors="replace",
-                              timeout=patience_s, check=False)  # fmt: skip
+        env = without_habits(env, argv[0])
+        return subprocess.run(argv, input=text, env=env, capture_output=True, text=True, errors="replace", timeout=patience_s,
+                              check=False)  # fmt: skip
     except FileNotFoundError:
         raise BackendError(f"{argv[0]} is not here: this machine is no part of a Slurm cluster. Use --backend local") from None
     except OSError as error:
@@ -48,10 +49,10 @@ def asked(
         raise BackendError(f"{argv[0]} did not answer within {patience_s:g} s: Slurm's controller may be down") from None
 
 
-def without_habits(env: Mapping[str, str]) -> dict[str, str]:
-    """SQUEUE_ALL and its like stay: what is hidden from others may be where this user's jobs are. SBATCH_WAIT is no answer."""
-    return {name: value for name, value in env.items()
-            if not (name.startswith(HABITS) and not name.endswith("_ALL")) and name != "SBATCH_WAIT"}  # fmt: skip
+def without_habits(env: Mapping[str, str], command: str) -> dict[str, str]:
+    """SQUEUE_ALL and its like stay: what is hidden from others may be where this user's jobs are. A job has all of sbatch's."""
+    habits = ("SBATCH_WAIT",) if command == "sbatch" else HABITS
+    return {name: value for name, value in env.items() if not name.startswith(habits) or name.endswith("_ALL")}
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 from launcher.backends.slurm import partitions
 from launcher.backends.slurm.queue import asked, complaint, slurm
 from launcher.backends.slurm.script import render, template
-from launcher.backends.slurm.successor import SCRIPT, afresh, queued, sbatch
+from launcher.backends.slurm.successor import SCRIPT, afresh, note, queued, sbatch
 from launcher.errors import BackendError
 from launcher.events import record
 from launcher.plan import Plan
-from launcher.rundir import RunDir, write_atomic
+from launcher.rundir import RunDir, forget_requests, write_atomic
 from launcher.spec import Job
 
 ANYWHERE = RunDir("/tmp")  # noqa: S108  # nothing is written there
@@ -48,11 +48,11 @@ def interpreter_there(job: Job) -> None:
 def submit(run: RunDir, job: Job, plan: Plan, *, after: Sequence[str] = ()) -> str:
     """The job's number. It waits for the jobs `after` to end. Raises BackendError."""
     write_script(run, job, plan)
-    for what in ("stop", "cancel"):
-        run.request(what).unlink(missing_ok=True)
+    forget_requests(run)
     waits = (f"--dependency=afterany:{':'.join(after)}",) if after else ()
-    number = queued(run, job, *waits)
+    number, bad = queued(run, job, *waits)
     record(run, "queued", job=number, backend="slurm")
+    note(run, number, bad)
     return number
 
 

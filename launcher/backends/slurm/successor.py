@@ -29,17 +29,21 @@ def succeed(run: RunDir, job: Job, plan: Plan, *, after: str) -> str:
     script = run.path / SCRIPT
     if not script.exists():  # this job was submitted by hand
         write_atomic(script, render(job, plan, run, template()))
-    return queued(run, job, f"--dependency=afterany:{after}", env={**afresh(), FOLLOWS: after})
+    number, bad = queued(run, job, f"--dependency=afterany:{after}", env={**afresh(), FOLLOWS: after})
+    note(run, number, bad)
+    return number
 
 
-def queued(run: RunDir, job: Job, *options: str, env: Mapping[str, str] = os.environ) -> str:
-    """Submits the run's script; the job's number. Raises BackendError."""
+def queued(run: RunDir, job: Job, *options: str, env: Mapping[str, str] = os.environ) -> tuple[str, Sequence[str]]:
+    """Submits the run's script; the job's number, and the hosts that it does without. Raises BackendError."""
     script = run.path / SCRIPT
     bad = left_out(job, script.read_text(), env=env)
-    number = sbatch(*options, *exclusion(job, bad), str(script), env=env)
+    return sbatch(*options, *exclusion(job, bad), str(script), env=env), bad
+
+
+def note(run: RunDir, number: str, bad: Sequence[str]) -> None:
     if bad:
         record(run, "note", job=number, reason=f"job {number} is queued without hosts that failed lately: {told(bad)}")
-    return number
 
 
 def sbatch(*argv: str, env: Mapping[str, str] = os.environ) -> str:

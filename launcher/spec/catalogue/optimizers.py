@@ -14,7 +14,7 @@ TwoShares = Annotated[list[Share], TWO]
 TwoRates = Annotated[list[Positive], TWO]
 
 FOREACH: Arguments = {"maximize": (bool, False), "foreach": (bool | None, None)}
-"""foreach and fused: all parameters in a few kernels. Chosen by device where they are not given."""
+"""foreach and fused: all parameters in a few kernels. Where they are not given torch chooses; fused on a GPU for adam, adamw."""
 CAPTURABLE: Arguments = {**FOREACH, "capturable": (bool, False)}
 FUSED: Arguments = {"fused": (bool | None, None)}
 MOMENTS: Arguments = {"betas": (TwoShares, [0.9, 0.999]), "eps": (Rate, 1e-8), "weight_decay": (Rate, 0.0)}
