@@ -1,4 +1,4 @@
-"""What holds for every test: a clean environment, no real W&B, and which of them stay together where they run side by side."""
+"""What holds for every test: a clean environment, no real W&B, no haste, and which of them stay together side by side."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import signal
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("without haste", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("without haste")
 
 # Where the tests run in the background of a shell, SIGINT is ignored, by every command that they start as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -140,7 +140,7 @@ def newest(run: RunDir) -> int:
 
 
 def wait_for_more(run: RunDir, step: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while newest(run) <= step:
         assert time.monotonic() < deadline
         time.sleep(0.002)

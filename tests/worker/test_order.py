@@ -18,14 +18,14 @@ KEYS = tuple(range(11, 11 + ROUNDS))
 
 
 @given(n=st.integers(1, 5000), seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 10**6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_epoch_is_a_permutation(n: int, seed: int, epoch: int) -> None:
     order = Order(n, seed)
     assert sorted(order.samples(epoch, 0, n).tolist()) == list(range(n))
 
 
 @given(n=st.integers(1, 3000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_network_for_large_sets_is_a_permutation_too(n: int) -> None:
     assert sorted(Feistel(n, KEYS)(np.arange(n)).tolist()) == list(range(n))
 
@@ -66,7 +66,7 @@ def test_a_thousand_million_samples_take_no_memory() -> None:
 
 
 @given(samples=st.integers(1, 300), world_size=st.integers(1, 7), micro=st.integers(1, 40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_rank_takes_as_many_micro_steps_and_each_sample_is_somebodys(samples: int, world_size: int, micro: int) -> None:
     cuts = [Cut(batch_size=samples, micro_batch_size=micro, rank=rank, world_size=world_size) for rank in range(world_size)]
     pieces = [cut.pieces(samples) for cut in cuts]
@@ -76,7 +76,7 @@ def test_every_rank_takes_as_many_micro_steps_and_each_sample_is_somebodys(sampl
 
 
 @given(n=st.integers(1, 200), size=st.integers(1, 50), world_size=st.integers(1, 5), drop_last=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_epoch_is_the_same_samples_at_any_world_size(n: int, size: int, world_size: int, drop_last: bool) -> None:
     def ids(rank: int, ranks: int, batch: int) -> list[int]:
         cut = Cut(batch_size=size, micro_batch_size=7, rank=rank, world_size=ranks)

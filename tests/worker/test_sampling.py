@@ -53,7 +53,7 @@ EVERY = [
 
 @pytest.mark.parametrize("target", EVERY, ids=lambda target: target.target)
 @given(size=st.integers(1, 90), world_size=st.integers(1, 5), micro=st.integers(1, 40), number=st.integers(0, 3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_draws_are_the_same_at_any_world_size_and_from_any_start(
     target: Target, size: int, world_size: int, micro: int, number: int
 ) -> None:
@@ -123,7 +123,7 @@ def test_which_samples_of_a_class_come_is_drawn_anew_and_fairly() -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 70), min_size=1, max_size=8), key=st.integers(0, 2**64 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_class_is_permuted_with_a_width_of_its_own(sizes: list[int], key: int) -> None:
     places = np.concatenate([np.arange(size) for size in sizes])
     keys = np.repeat(np.arange(len(sizes), dtype=np.uint64) + np.uint64(key % 2**63), sizes)

@@ -61,7 +61,7 @@ def test_eval_prints_json_alone(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", job())
     trained(STARTS[1][0], run)
     process = start([*STARTS[1][0], "eval"], str(run.path), "--split", "val", "--json")
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=240)
     last = list(json_lines(run.metrics))[-1]
     assert json.loads(printed) == {key: last[key] for key in ("val/loss", "val/accuracy")}
 
@@ -73,7 +73,7 @@ def test_sigterm_under_plain_python_saves_and_ends_with_75(tmp_path: Path) -> No
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode == 75
     assert [event["event"] for event in json_lines(run.events)][-1] == "stopped"
     assert list(run.checkpoints.glob("step-*"))
@@ -83,7 +83,7 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
     described = job()
     described["train"]["model"] = "sets:Nowhere"
     process = start(STARTS[1][0], str(run_of(tmp_path / "run", described).path))
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 2
     assert errors.strip().splitlines() == ["error: train.model: sets has no 'Nowhere'."]
 
@@ -91,7 +91,7 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
 def test_debug_shows_the_first_steps_in_one_process(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", job())
     process = start([*STARTS[1][0], "debug"], str(run.path), "--steps", "2", "--batch-size", "10")
-    printed, errors = process.communicate(timeout=60)
+    printed, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     header, *rows = printed.splitlines()[1:]
     assert header.split() == ["step", "loss", "grad", "norm", "memory", "data", "forward", "backward", "step"]

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from launcher.load import dump_job, parse_job
 from launcher.rundir import RunDir
 from launcher.worker.build import build
@@ -60,6 +62,7 @@ def rank_main(
     rank: int, world_size: int, port: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     faulthandler.enable()
+    torch.set_num_threads(1)
     multiprocessing.set_start_method(None, force=True)  # a child of a fork server would start its own for loader processes
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
     os.environ.update({name: str(value) for name, value in own.items()}, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
