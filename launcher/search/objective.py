@@ -56,14 +56,15 @@ def searched(
     function: Callable[..., float] | str, sweep: Sweep, *, seed: int, name: str, folder: Path, told: Told | None
 ) -> optuna.Study:
     begin(folder, {"sweep": sweep.model_dump(mode="json"), "seed": seed})
-    call = found(function) if isinstance(function, str) else function
+    if isinstance(function, str):
+        found(function)  # what is not there is told before other processes look for it
     parallel = 1 if sweep.parallel == "auto" else sweep.parallel
     sequence = Sequence(sweep, seed, folder, parallel=parallel, name=name, whole=integers_of(sweep))
     clock = Clock(sequence.journal, sweep)
     trials: dict[int, Trial] = {}
     winner: Trial | None = None
     try:
-        with calling(function if isinstance(function, str) else call, parallel) as begin_call:
+        with calling(function, parallel) as begin_call:
             for trial in ended(sequence, trials, begin_call, clock):
                 better = trial.state == "done" and (winner is None or best({0: winner, 1: trial}, sweep) is trial)
                 winner = trial if better else winner

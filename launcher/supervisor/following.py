@@ -41,7 +41,8 @@ def wait_turn(run: RunDir, backend: str, signals: Sequence[signal.Signals]) -> O
             return ended(run, *behind(run, other, there, queue))
         if not told:
             told = True
-            record(run, "queued", reason=f"waits for run {other.id}, which is {there.state}")
+            own = queue.own_job() if queue is not None else None
+            record(run, "queued", job=own, reason=f"waits for run {other.id}, which is {there.state}")
         time.sleep(LOOK_S)
     return None if there.state == "done" else ended(run, not_begun(run, other, there))
 

@@ -29,10 +29,10 @@ def left_out(job: Job, script: str, without: Sequence[str] = (), *, env: Mapping
     return bad if len(set(there) - set(bad) - ruled_out(job)) >= wants.fewest + wants.spares else []
 
 
-def exclusion(job: Job, hosts: Sequence[str] = ()) -> tuple[str, ...]:
-    """An option of sbatch, if need be: of these hosts and the user's own."""
+def exclusion(job: Job, hosts: Sequence[str] = (), *, option: str = "--exclude") -> tuple[str, ...]:
+    """An option, if need be: of these hosts and the user's own."""
     names = [*filter(None, (job.resources.slurm.exclude,)), *hosts]
-    return (f"--exclude={','.join(names)}",) if names else ()
+    return (f"{option}={','.join(names)}",) if names else ()
 
 
 def could_run(script: str, options: Sequence[str], env: Mapping[str, str]) -> bool:

@@ -59,9 +59,8 @@ def afresh() -> dict[str, str]:
 def release(successor: str, job: Job, without: Sequence[str]) -> None:
     """It need not wait any longer, and is not given these hosts, where that leaves enough of them. Raises BackendError."""
     script = scontrol("write", "batch_script", successor, "-")
-    exclude = exclusion(job, left_out(job, script, without, env=afresh()))
-    options = [option.replace("--exclude=", "ExcNodeList=") for option in exclude]
-    scontrol("update", f"JobId={successor}", "Dependency=", *options)
+    exclude = exclusion(job, left_out(job, script, without, env=afresh()), option="ExcNodeList")
+    scontrol("update", f"JobId={successor}", "Dependency=", *exclude)
 
 
 def withdraw(successor: str) -> None:
