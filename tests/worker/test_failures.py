@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from launcher.rundir import RunDir, read_json
-from launcher.worker import step
+from launcher.worker import blame, step
 from launcher.worker.blame import out_of_memory
 from launcher.worker.errors import WorkerError
 from launcher.worker.first_batch import told
@@ -78,6 +78,7 @@ def test_cudnn_finds_no_engine_for_want_of_memory_where_allocations_failed_meanw
     monkeypatch: pytest.MonkeyPatch, search: str, failed: int
 ) -> None:
     stats = {"num_ooms": 5}
+    monkeypatch.setattr(blame, "KNOWN", {torch.device("cuda"): 5})
     monkeypatch.setattr(torch.cuda, "memory_stats_as_nested_dict", lambda _: stats)
     training: Any = SimpleNamespace(world=World(device=torch.device("cuda")))
 
