@@ -15,6 +15,8 @@ from launcher.spec.fields import ROOT, Spot, in_words
 from launcher.spec.monitor import target_name
 
 MOST_PROBLEMS = 100
+MOST_NAMES = 16
+"""Of a catalogue, in one message."""
 OWN_WORDS = {"value_error", "disagreement"}
 """Errors whose message is ours already."""
 NOT_OF_A_UNION = OWN_WORDS | {"missing", "extra_forbidden", "unknown_target"}
@@ -125,8 +127,12 @@ def extra(path: Path, tree: Node) -> Problem:
 
 
 def unknown_target(known: Any, path: Path, node: Node) -> Problem:
-    said = f"no {known['kind']} is called {shown(node.value)}.{did_you_mean(near(str(node.value), known['known']))}"
-    built_in = ", ".join(known["known"]) or "none"
+    said = f"no {known['noun']} is called {shown(node.value)}.{did_you_mean(near(str(node.value), known['known']))}"
+    built_in = ", ".join(known["known"][:MOST_NAMES]) or "none"
+    others = len(known["known"]) - MOST_NAMES
+    if others > 0:
+        field = ".".join(key for key in path if isinstance(key, str) and key != "target")
+        built_in += f", and {others} more, which launch explain {field} shows"
     return node.place.problem(f"{said} Built in: {built_in}; or an import path such as my_pkg.mod:thing", path)
 
 

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from launcher.spec.base import Said
 from launcher.spec.catalogue import CATALOGUE, REQUIRED, Entry, Kind
 from launcher.spec.job import Job
-from launcher.spec.target import Of
+from launcher.spec.target import Of, noun
 from launcher.spec.values import Quantity
 
 Branch = tuple[Any, tuple[Any, ...]]
@@ -143,8 +143,7 @@ def member_in_words(annotation: Any, notes: tuple[Any, ...]) -> str:
 
 def target_in_words(kind: Kind) -> str:
     article = "an" if kind[0] in "aeiou" else "a"
-    noun = "data set" if kind == "data" else "augmentation" if kind == "augment" else kind
-    return f"{article} {noun}: a name, or {{target: NAME, ...arguments}}"
+    return f"{article} {noun(kind)}: a name, or {{target: NAME, ...arguments}}"
 
 
 def list_in_words(item: Any, notes: tuple[Any, ...]) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*([.:][A-Za-z_]\w*)(\.[A-Za-z_]\w*)*"
 LONGEST_NAME = 200
 """Characters; the pattern's matching time grows with their square."""
+NOUNS: Mapping[str, str] = {"data": "data set", "augment": "augmentation"}
+"""Kinds that are called otherwise in a sentence."""
 
 
 class Target(BaseModel):
@@ -101,6 +103,10 @@ def described(alike: list[Entry], beside: dict[str, Any]) -> dict[str, Any]:
 
 
 def unknown(kind: Kind, name: str) -> PydanticCustomError:
-    message = f"no {kind} is called '{name}'"
+    message = f"no {noun(kind)} is called '{name}'"
     known = [name for of_kind, name in catalogue() if of_kind == kind]
-    return PydanticCustomError("unknown_target", "{message}", {"message": message, "kind": kind, "known": known})
+    return PydanticCustomError("unknown_target", "{message}", {"message": message, "noun": noun(kind), "known": known})
+
+
+def noun(kind: Kind) -> str:
+    return NOUNS.get(kind, kind)

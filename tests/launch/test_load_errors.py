@@ -96,6 +96,21 @@ def dotted(problem: Problem) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem.path).lstrip(".")
 
 
+@pytest.mark.parametrize(("kind", "wrong", "field", "words"), [
+    ("model", "model: resnet81", "train.model", "no model is called 'resnet81'. Did you mean 'resnet18'?"),
+    ("layer", "model: {target: sequential, layers: [Linaer]}", "train.model.layers", "no layer is called 'Linaer'. Did you mean 'Linear'?"),
+    ("augment", "data: {augment: [{target: nois}]}", "train.data.augment", "no augmentation is called 'nois'. Did you mean 'noise'?"),
+    ("data", "data: {val: {target: digit}}", "train.data.val", "no data set is called 'digit'. Did you mean 'digits'?"),
+])  # fmt: skip
+def test_of_a_long_catalogue_the_beginning_is_told_and_where_the_rest_is(
+    problems: Problems, kind: str, wrong: str, field: str, words: str
+) -> None:
+    shown, others = ", ".join(names(kind)[:16]), len(names(kind)) - 16
+    [found] = [problem for problem in problems(f"train:\n  {wrong}\n") if "is called" in problem.message]
+    rest = f"and {others} more, which launch explain {field} shows; or an import path such as my_pkg.mod:thing"
+    assert found.message == f"{words} Built in: {shown}, {rest}"
+
+
 def test_all_of_a_target_is_checked_at_once(problems: Problems, train: str) -> None:
     schedule = "  schedule: {target: cosine, warmup: 5, final: x, last: 1}\n"
     found = problems(train + schedule)
