@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("without haste", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("without haste")
 
-# Where the tests run in the background of a shell, SIGINT is ignored, by every command that they start as well.
+# In the background of a shell SIGINT is ignored, by every command that the tests start as well; under nohup, SIGHUP is.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)  # heard and passed over here, and no longer ignored in what is started
 
 
 MACHINES = ("tests/slurm", "tests/hosts")
