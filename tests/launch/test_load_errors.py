@@ -98,8 +98,10 @@ def dotted(problem: Problem) -> str:
 
 @pytest.mark.parametrize(("kind", "wrong", "field", "words"), [
     ("model", "model: resnet81", "train.model", "no model is called 'resnet81'. Did you mean 'resnet18'?"),
-    ("layer", "model: {target: sequential, layers: [Linaer]}", "train.model.layers", "no layer is called 'Linaer'. Did you mean 'Linear'?"),
-    ("augment", "data: {augment: [{target: nois}]}", "train.data.augment", "no augmentation is called 'nois'. Did you mean 'noise'?"),
+    ("layer", "model: {target: sequential, layers: [Linaer]}", "train.model.layers",
+     "no layer is called 'Linaer'. Did you mean 'Linear'?"),
+    ("augment", "data: {augment: [{target: nois}]}", "train.data.augment",
+     "no augmentation is called 'nois'. Did you mean 'noise'?"),
     ("data", "data: {val: {target: digit}}", "train.data.val", "no data set is called 'digit'. Did you mean 'digits'?"),
 ])  # fmt: skip
 def test_of_a_long_catalogue_the_beginning_is_told_and_where_the_rest_is(
