@@ -112,6 +112,15 @@ class RunDir:
         """`stop`, `cancel` or `stacks`: asked for by creating the file, looked at every second."""
         return self.requests / what
 
+    def trial(self, number: int) -> RunDir:
+        """Of a sweep; with folds the folder of their runs."""
+        return RunDir(self.path / TRIALS / str(number))
+
+    def trial_runs(self, number: int, folds: int | None) -> list[RunDir]:
+        """The trial itself, or a run for each fold; they may not have begun."""
+        own = self.trial(number)
+        return [own] if folds is None else [RunDir(own.path / f"fold-{fold}") for fold in range(folds)]
+
     def fill(self, text: str) -> str:
         return text.replace(PLACEHOLDER, str(self.path))
 
@@ -201,7 +210,10 @@ def read_json(path: Path) -> Any:
 
 
 def json_lines(path: Path, *, last_bytes: int | None = None) -> Iterator[Any]:
-    """The whole lines of a file that may be being written; with `last_bytes`, those within its end. None if unreadable."""
+    """The whole lines of a file that may be being written; with `last_bytes`, those within its end.
+
+    Lines that are no JSON are passed over; an unreadable file has none.
+    """
     with suppress(OSError), path.open("rb") as file:
         if last_bytes is not None and (start := file.seek(0, os.SEEK_END) - last_bytes) > 0:
             file.seek(start)
@@ -215,7 +227,7 @@ def json_lines(path: Path, *, last_bytes: int | None = None) -> Iterator[Any]:
 
 
 def owner(run: RunDir) -> dict[str, Any] | None:
-    """Who supervises the run now ({host, pid, since}), or None where nobody does (a stale lock counts as nobody)."""
+    """Who supervises the run now ({host, pid, since, by}), or None where nobody does (a stale lock counts as nobody)."""
     with suppress(OSError), run.lock.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -92,12 +92,12 @@ def facts(run: RunDir, summary: Summary, job: Job) -> Iterator[Row]:
     name = shlex.quote(called(run.path))
     failed = [number for number, entry in sorted(known.ended.items()) if entry["state"] == "failed"]
     if summary.state == "failed" and failed:  # which no resume would run again
-        yield "next", f"launch status {shlex.quote(shown_path(run.path / 'trials' / str(failed[0])))}"
+        yield "next", f"launch status {shlex.quote(shown_path(run.trial(failed[0]).path))}"
     elif summary.state in ("stopped", "cancelled", "failed"):
         yield "next", f"launch resume {name}"
     if known.best is not None:
         yield "next", f"launch {shlex.quote(shown_path(run.path / 'best.yaml'))}"
-        yield "next", f"launch status {shlex.quote(shown_path(run.path / 'trials' / str(known.best['trial'])))}"
+        yield "next", f"launch status {shlex.quote(shown_path(run.trial(known.best['trial']).path))}"
 
 
 def files(run: RunDir) -> Iterator[Row]:

@@ -87,8 +87,7 @@ class SweepScreen:
         return [f"{head}{left}{best}", *rows[:SHOWN]]
 
     def progress(self, number: int) -> str:
-        trial = self.run.path / "trials" / str(number)
-        runs = [RunDir(trial)] if self.sweep.folds is None else [RunDir(path) for path in sorted(trial.glob("fold-*"))]
+        runs = [run for run in self.run.trial_runs(number, self.sweep.folds) if run.path.exists()]
         rows = [row for run in runs[-1:] for row in json_lines(run.metrics, last_bytes=LAST_BYTES) if isinstance(row, dict)]
         if not rows:
             return ""

@@ -17,7 +17,7 @@ from launcher.search.rungs import Rungs
 from launcher.search.sequence import Sequence
 from launcher.search.space import values, whole_ranges
 from launcher.search.tally import LET_GO, RAN, TAKEN, TRIAL, TRYING, tally
-from launcher.search.trials import Trial, best, concluded, folders, pruned, write_best, write_results
+from launcher.search.trials import Trial, best, concluded, pruned, write_best, write_results
 from launcher.spec import Job
 
 
@@ -121,7 +121,7 @@ class Board:
         return {**{number: self.as_told(told) for number, told in self.told.items() if number not in self.trials}, **self.trials}
 
     def as_told(self, told: Mapping[str, Any]) -> Trial:
-        runs = folders(self.run, told["trial"], self.sweep.folds)
+        runs = self.run.trial_runs(told["trial"], self.sweep.folds)
         return Trial(
             told["trial"], {}, told.get("parameters") or {}, runs, told["state"], told.get("value"), told.get("spread"),
             told.get("reason"),
@@ -134,7 +134,7 @@ class Board:
         if drawn is None:
             self.sequence.total = number
             return False
-        runs = folders(self.run, number, self.sweep.folds)
+        runs = self.run.trial_runs(number, self.sweep.folds)
         trial = Trial(number, drawn, values(self.sweep, drawn), runs, left=list(range(len(runs))))
         self.trials[number] = trial
         if (told := self.told.get(number)) is not None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from launcher.events import ledger
 from launcher.load import dump_job, load_job, parse_job
-from launcher.rundir import TRIALS, RunDir, json_lines, write_atomic
+from launcher.rundir import RunDir, json_lines, write_atomic
 from launcher.search.space import Parameters
 from launcher.search.study import End
 from launcher.spec import Job
@@ -49,11 +49,6 @@ class Trial:
     def end(self) -> End:
         """As the search is told. One that somebody stopped tells nothing about its parameters."""
         return "failed" if self.state == "stopped" or self.state == "running" else self.state
-
-
-def folders(run: RunDir, number: int, folds: int | None) -> list[RunDir]:
-    own = run.path / TRIALS / str(number)
-    return [RunDir(own)] if folds is None else [RunDir(own / f"fold-{fold}") for fold in range(folds)]
 
 
 def base_of(job: Job) -> Job:

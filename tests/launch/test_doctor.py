@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from launcher.backends import check
 from launcher.backends.hosts.check import hosts
-from launcher.backends.slurm.check import limit_s, mount_of, settings, version
+from launcher.backends.slurm.check import mount_of, partition, settings, version
 from launcher.cli.allreduce import told
 from launcher.load import parse_job
 from launcher.plan import Cluster, Machine, make_plan
@@ -101,19 +100,29 @@ def test_few_open_files_are_told() -> None:
     assert (found.verdict, found.found) == ("warning", "256 per process")
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("infinite", math.inf),
-        ("n/a", math.inf),
-        ("5:00", 300),
-        ("12:00:00", 43200),
-        ("1-00:00:00", 86400),
-        ("2-01:00:30", 176430),
-    ],
-)
-def test_time_limits_as_sinfo_writes_them(text: str, seconds: float) -> None:
-    assert limit_s(text) == seconds
+SINFO = "main|0/3/1/4|infinite|up|OFF\nshort|2/0/0/2|5:00|up|OFF\nbig|0/16/0/16|2-00:00:00|down|REQUEUE\n"
+
+
+@pytest.mark.parametrize(("sinfo", "resources", "verdict", "found"), [
+    (SINFO.replace("main", "main*"), "{}", "ok", "main: 3 of 4 nodes idle; time limit infinite; preemption off"),
+    (SINFO, "{nodes: 5, slurm: {partition: 'main,big'}}", "ok",
+     "main: 3 of 4 nodes idle; time limit infinite; preemption off, "
+     "big: 16 of 16 nodes idle; time limit 2-00:00:00; preemption requeue"),
+    (SINFO, "{}", "warning", "none is asked for, and none is the default"),
+    (SINFO, "{slurm: {partition: big}}", "warning",
+     "big: 16 of 16 nodes idle; time limit 2-00:00:00; preemption requeue; it is down"),
+    (SINFO, "{slurm: {partition: 'main,bg'}}", "fails", "there is no partition 'bg'. Did you mean 'big'?"),
+    (SINFO, "{nodes: 3, slurm: {partition: short}}", "fails", "the job asks for 3 nodes, and it would wait for ever: short"),
+    (SINFO, "{time: 6m, slurm: {partition: short}}", "fails", "resources.time is 6m, more than its partition allows"),
+])  # fmt: skip
+def test_a_partition_is_judged_as_a_submission_judges_it(
+    monkeypatch: pytest.MonkeyPatch, sinfo: str, resources: str, verdict: str, found: str
+) -> None:
+    monkeypatch.setattr("launcher.backends.slurm.partitions.slurm", lambda *_: sinfo)
+    told = partition(parse_job(f"run: {{program: [x]}}\nresources: {resources}\n"))
+    assert told.verdict == verdict
+    assert told.found.startswith(found)
+    assert told.remedy if verdict != "ok" else told.found == found
 
 
 def test_the_file_system_of_a_path_is_that_of_the_longest_mount() -> None:

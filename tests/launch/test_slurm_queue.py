@@ -139,7 +139,7 @@ def test_supervisor_that_died_is_not_believed_alive_by_its_allocation(successor:
     assert (now.state, now.reason) == (state, says)
 
 
-SINFO = "main*|0/4/0/4|infinite|up\nshort|0/2/0/2|5:00|up\nbig|0/16/0/16|2-00:00:00|down\n"
+SINFO = "main*|0/4/0/4|infinite|up|OFF\nshort|0/2/0/2|5:00|up|OFF\nbig|0/16/0/16|2-00:00:00|down|OFF\n"
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,18 @@ def test_a_terminal_shows_how_far_each_trial_is_before_what_it_tries(run: RunDir
     assert terminal.getvalue().endswith("\r\x1b[2A\x1b[J")
 
 
+def test_of_many_folds_the_one_that_began_last_is_shown(run: RunDir) -> None:
+    sweep = load_job(run.job).sweep
+    assert sweep is not None
+    for fold in range(11):
+        part = RunDir(run.path / f"trials/1/fold-{fold}")
+        part.path.mkdir(parents=True)
+        part.metrics.write_text(f'{{"step": {fold}, "val/loss": 0.25}}\n')
+    terminal = Terminal()
+    SweepScreen(run, sweep.model_copy(update={"folds": 12}), terminal)()
+    assert "  trial 1  fold-10  step 10  val/loss 0.25  seed 2" in terminal.getvalue()
+
+
 def test_a_value_that_is_not_finite_is_shown_as_such(run: RunDir) -> None:
     with RunDir(run.path / "trials/1").metrics.open("a") as rows:
         rows.write('{"step": 24, "val/loss": null}\n')

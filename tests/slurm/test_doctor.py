@@ -64,9 +64,9 @@ def test_a_run_directory_that_the_nodes_do_not_see_is_found(idle: Cluster, tmp_p
 @pytest.mark.parametrize(
     ("words", "what", "told"),
     [
-        (("--set", "resources.slurm.partition=mian"), "partition", "there is no 'mian'"),
-        (("--nodes", "9"), "partition", "main: "),
-        (("--set", "resources.slurm.partition=short", "--set", "resources.time=1h"), "partition", "time limit 5:00"),
+        (("--set", "resources.slurm.partition=mian"), "partition", "there is no partition 'mian'"),
+        (("--nodes", "9"), "partition", "asks for 9 nodes"),
+        (("--set", "resources.slurm.partition=short", "--set", "resources.time=1h"), "partition", "resources.time is 1h"),
         (("--set", "resources.slurm.gpus_per_node=3"), "submission", "node configuration is not available"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from launcher.backends.check import Check, fails, limits, ok, run_directory, software, warning
 from launcher.backends.slurm.allocation import cluster
+from launcher.backends.slurm.partitions import fitting, listed, partitions
 from launcher.backends.slurm.queue import scontrol, slurm
 from launcher.backends.slurm.script import render, template
 from launcher.errors import BackendError
@@ -64,34 +64,23 @@ def version(text: str) -> Check:
 
 
 def partition(job: Job) -> Check:
-    """The one that is asked for, or the default (marked by a star), and how much of it is there."""
-    rows = [line.split("|") for line in slurm("sinfo", "-h", "-o", "%P|%a|%F|%l|%M").splitlines()]
-    wanted = job.resources.slurm.partition
-    fits = [row for row in rows if (row[0].rstrip("*") == wanted if wanted else row[0].endswith("*"))]
-    known = ", ".join(sorted({row[0].rstrip("*") for row in rows}))
-    if not fits:
-        found = f"there is no '{wanted}'" if wanted else "there is no default one"
-        return fails("partition", found, f"set resources.slurm.partition to one of: {known}")
-    name, up, counts, limit, preempted = fits[0]
-    _, idle, _, total = counts.split("/")
-    found = f"{name.rstrip('*')}: {idle} of {total} nodes idle; time limit {limit}; preemption {preempted.lower()}"
-    wants = job.resources
-    if up != "up":
-        return warning("partition", f"{found}; it is {up}", f"jobs wait until it is up again; others: {known}")
-    if wants.fewest + wants.spares > int(total):
-        return fails("partition", found, f"the job wants {wants.fewest + wants.spares} nodes: ask for fewer")
-    if wants.time is not None and wants.time.seconds > limit_s(limit):
-        return fails("partition", found, f"resources.time is {wants.time}: the job would wait for ever")
+    """Those that are asked for, or the default, and how much of them is there; what a submission would refuse is told here."""
+    there = partitions()
+    try:
+        mine = fitting(job, there)
+    except BackendError as error:
+        return fails("partition", str(error), "set it in the job: launch explain resources")
+    if not mine:
+        return warning(
+            "partition", "none is asked for, and none is the default", f"set resources.slurm.partition to one of: {listed(there)}"
+        )
+    found = ", ".join(
+        f"{each.name}: {each.idle} of {each.nodes} nodes idle; time limit {each.limit}; preemption {each.preemption}"
+        for each in mine
+    )
+    if not any(each.up for each in mine):
+        return warning("partition", f"{found}; it is down", f"jobs wait until it is up again; others: {listed(there)}")
     return ok("partition", found)
-
-
-def limit_s(text: str) -> float:
-    """Slurm's `1-12:00:00`, `5:00` or `infinite` in seconds."""
-    if not text[:1].isdigit():
-        return math.inf
-    days, _, clock = text.rpartition("-")
-    units = (1, 60, 3600)
-    return int(days or 0) * 86400 + sum(int(part) * unit for part, unit in zip(reversed(clock.split(":")), units, strict=False))
 
 
 def allocation(job: Job) -> Check:

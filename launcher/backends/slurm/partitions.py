@@ -7,34 +7,49 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from launcher.backends.slurm.queue import slurm
 from launcher.errors import BackendError
 from launcher.spec import Job
 
-FORMAT = "%P|%F|%l|%a"
-"""For `sinfo -s`: name (the default one with a star), allocated/idle/other/total nodes, time limit, availability."""
+FORMAT = "%P|%F|%l|%a|%M"
+"""For `sinfo -s`: name (the default one with a star), allocated/idle/other/total nodes, time limit, availability, preemption."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
     name: str
     nodes: int
-    limit_s: float | None
-    """None where a job may run for ever."""
+    idle: int
+    """Of the nodes."""
+    limit: str
+    """As Slurm writes it."""
+    preemption: str
     default: bool
     up: bool
+
+    @property
+    def limit_s(self) -> float | None:
+        """None where a job may run for ever."""
+        return seconds(self.limit)
 
     def __str__(self) -> str:
         limit = "no time limit" if self.limit_s is None else f"at most {clock(self.limit_s)}"
         return f"{self.name} ({self.nodes} nodes, {limit}{'' if self.up else ', down'})"
 
 
+def partitions() -> list[Partition]:
+    """Raises BackendError where Slurm does not answer."""
+    return list(read(slurm("sinfo", "--noheader", "--summarize", f"--format={FORMAT}")))
+
+
 def read(text: str) -> Iterator[Partition]:
     for line in text.split("\n"):
-        if line.count("|") == 3:
-            name, counts, limit, available = line.split("|")
+        if line.count("|") == FORMAT.count("|"):
+            name, counts, limit, available, preemption = line.split("|")
+            _, idle, _, nodes = map(int, counts.split("/"))
             yield Partition(
-                name=name.rstrip("*"), nodes=int(counts.rpartition("/")[2]), limit_s=seconds(limit), default=name.endswith("*"),
-                up=available == "up",
+                name=name.rstrip("*"), nodes=nodes, idle=idle, limit=limit, preemption=preemption.lower(),
+                default=name.endswith("*"), up=available == "up",
             )  # fmt: skip
 
 
@@ -57,8 +72,11 @@ def clock(limit_s: float) -> str:
     )
 
 
-def fitting(job: Job, there: Sequence[Partition]) -> None:
-    """Raises BackendError where no partition that the job may have can ever hold it, with what there is."""
+def fitting(job: Job, there: Sequence[Partition]) -> list[Partition]:
+    """Those that the job may have; none where the site decides by other means than a default one.
+
+    Raises BackendError where none of them can ever hold it, with what there is.
+    """
     wants = job.resources
     names = wants.slurm.partition.split(",") if wants.slurm.partition else []
     for name in names:
@@ -68,7 +86,7 @@ def fitting(job: Job, there: Sequence[Partition]) -> None:
             raise BackendError(f"there is no partition '{name}'.{hint} There are: {listed(there)}")
     mine = [each for each in there if each.name in names or (not names and each.default)]
     if not mine:
-        return  # the site decides by other means than a default partition
+        return mine
     nodes = wants.fewest + wants.spares
     if nodes > max(each.nodes for each in mine):
         spares = f" ({wants.spares} of them spare)" if wants.spares else ""
@@ -82,6 +100,7 @@ def fitting(job: Job, there: Sequence[Partition]) -> None:
             "Write a shorter time: a run goes on in further jobs until it is done. Or take another of: "
             f"{listed([each for each in there if each not in mine])}"
         )
+    return mine
 
 
 def others(nodes: int, there: Sequence[Partition]) -> str:

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.backends.slurm import partitions
-from launcher.backends.slurm.queue import asked, complaint, slurm
+from launcher.backends.slurm.partitions import fitting, partitions
+from launcher.backends.slurm.queue import asked, complaint
 from launcher.backends.slurm.script import render, template
 from launcher.backends.slurm.successor import SCRIPT, afresh, note, queued, sbatch
 from launcher.errors import BackendError
@@ -23,7 +23,7 @@ ANYWHERE = RunDir("/tmp")  # noqa: S108  # nothing is written there
 def examine(job: Job, plan: Plan) -> None:
     """Raises BackendError where the job could never run, with what there is instead."""
     interpreter_there(job)
-    partitions.fitting(job, list(partitions.read(slurm("sinfo", "--noheader", "--summarize", f"--format={partitions.FORMAT}"))))
+    fitting(job, partitions())
     done = asked(("sbatch", "--test-only"), text=render(job, plan, ANYWHERE, template()))
     if done.returncode != 0:
         raise BackendError(
