@@ -1,4 +1,4 @@
-"""The Python face: run, submit, open. A run is supervised by a process of its own, as with `launch --detach`."""
+"""The Python face: run, submit, sweep, open. A run is supervised by a process of its own, as with `launch --detach`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from launcher import backends
 from launcher.diagnosis import Verdict, verdicts_of
 from launcher.errors import BackendError, Cancelled, LaunchError, Problem, SpecError, Stopped, UsageError
 from launcher.events import LIVE, State, Summary, ledger, record, summarize
-from launcher.load import load_job, load_search
+from launcher.load import load_search
 from launcher.plan import read_plan
-from launcher.prepare import plan_for, prepare
+from launcher.planning import planned
+from launcher.prepare import prepare
 from launcher.rundir import RunDir, json_lines, live, locked, owner, write_atomic
 from launcher.runs import find_run, runs_folder
 from launcher.standing import Look, standing
-from launcher.weights import settled
 
 if TYPE_CHECKING:
     import optuna
@@ -112,16 +112,11 @@ def submit(
 ) -> Run:
     """Starts what a job file says and returns at once; the run outlives the caller.
 
-    Raises SpecError where the job is wrong, BackendError where it cannot run here.
+    Raises SpecError where the job is wrong, BackendError where it cannot run here, UsageError where what it names is not there.
     """
-    job = load_job(spec, overrides=as_set(overrides), flags={"nodes": nodes, "backend": None if backend == "auto" else backend})
-    job = settled(job, runs_folder())
-    plan = plan_for(job)
+    asked = None if backend == "auto" else backend
+    job, plan = planned(spec, nodes=nodes, backend=asked, overrides=as_set(overrides), runs=runs_folder())
     queue = backends.QUEUES[plan.backend] if plan.provisional else None
-    if job.sweep is not None:
-        from launcher.search.slots import refuse_too_many
-
-        refuse_too_many(spec, as_set(overrides), job)
     if queue is not None:
         queue.examine(job, plan)
     directory = prepare(job, plan, runs_folder())
@@ -144,9 +139,11 @@ def sweep(
 ) -> optuna.Study:
     """Runs a sweep to its end; Optuna's study of it. With `objective` it is over this function: fn(**parameters) -> number.
 
-    Raises as `run` does.
+    Raises as `run` does, and UsageError where `nodes` or `backend` are given for a function, which is called here.
     """
     if objective is not None:
+        if nodes is not None or backend != "auto":
+            raise UsageError("objective: a Python function is called here and trains nothing: nodes and backend have no meaning")
         from launcher.search.objective import search_function
 
         asked = load_search(spec, overrides=as_set(overrides))
@@ -158,7 +155,7 @@ def sweep(
 
 
 def open(run: str | os.PathLike[str]) -> Run:  # noqa: A001  # the name that CONTRACTS promises
-    """A run by its id, a unique prefix, its path, `last`, or a job's name. Raises UsageError."""
+    """A run by its id, a unique beginning or end of it, its path, `last`, or a job's name. Raises UsageError."""
     return Run(find_run(os.fspath(run), runs_folder()))
 
 

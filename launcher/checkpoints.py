@@ -62,11 +62,6 @@ class Checkpoint:
         manifest = read_json(self.path / MANIFEST)
         return manifest if isinstance(manifest, dict) else {}
 
-    @property
-    def size_bytes(self) -> int:
-        """What it takes on disk, as its files say."""
-        return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
-
     def damage(self, *, every_byte: bool = True) -> str | None:
         """What is wrong with it, in words; None where it is whole.
 

@@ -2,15 +2,15 @@
 
 A message is one line of under 1,000 bytes: longer lines of several agents tear where srun merges them. What is larger is a file
 in the run directory, which the message names. Every message to an agent is addressed, since srun hands its input to all of them,
-and every order names the attempt that it is about, so that a late one cannot hit the next.
+and every order about ranks names their attempt, so that a late one cannot hit the next.
 
     supervisor -> agent                                  agent -> supervisor
     environment  name, part      a value of ${env:NAME}, in parts, where the node may lack it
-    warm    plan                 start a fork server     hello    host, pid, cpus
+    warm    run_dir              start a fork server     hello    host, pid, cpus          for people and tests
     store   attempt              open a rendezvous       store    attempt, host, port
     start   attempt, ranks ...   start these ranks       started  attempt, pids
     stop    attempt              ask ranks to save       step     attempt, step, pulses    at most twice a second
-    kill    attempt              end ranks at once       exited   attempt, rank, code, step, polled
+    kill    attempt              end ranks at once       exited   attempt, rank, code, step, killed
     stacks  attempt, number ...  where are they?         stacks   attempt, number          the ranks' files are written
     ping                                                 swept    attempt                  all of its processes are gone
     bye                          end yourself            pong

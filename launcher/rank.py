@@ -19,8 +19,6 @@ STEP, PULSES, STOP, POLLED, PID, RANK, RESTARTS, CODE = range(SLOTS)
 """The last four are written by the entry of ranks that torchrun starts, which the agent cannot ask."""
 SAVED = 75
 """Exit code of a rank that saved because it was asked to stop: an end that went well."""
-SAVE, PRUNE = 1, 2
-"""Why to stop, as the agent writes it into the STOP slot."""
 
 
 class Channel:
@@ -46,8 +44,8 @@ class Channel:
         """Whether the rank asks should_stop(): then it needs no SIGTERM to know."""
         return bool(self.slots[POLLED])
 
-    def ask_to_stop(self, why: int = SAVE) -> None:
-        self.slots[STOP] = why
+    def ask_to_stop(self) -> None:
+        self.slots[STOP] = 1
 
 
 def channel_file(folder: str | Path, local_rank: int) -> Path:
@@ -70,6 +68,7 @@ def _open() -> Channel | None:
 
 
 def pulse(step: int | None = None) -> None:
+    """Tells the hang watch that there is progress, and how far the training is. A no-op under plain torchrun or python."""
     channel = _open()
     if channel is not None:
         if step is not None:
@@ -77,17 +76,13 @@ def pulse(step: int | None = None) -> None:
         channel.slots[PULSES] += 1
 
 
-def stop_reason() -> int:
-    """0, or why this rank should stop: SAVE or PRUNE."""
+def should_stop() -> bool:
+    """True once it is time to save and exit 0: asked at a step boundary. Never under plain torchrun or python."""
     channel = _open()
     if channel is None:
-        return 0
+        return False
     channel.slots[POLLED] = 1
-    return channel.slots[STOP]
-
-
-def should_stop() -> bool:
-    return stop_reason() != 0
+    return channel.slots[STOP] != 0
 
 
 def last_step() -> int | None:

@@ -68,9 +68,9 @@ def read_work(run_dir: str, node: int, own: Mapping[str, str], *, mark: str | No
         run=run, node=node, kind=entry["kind"], target=run.fill(entry["target"]), argv=tuple(map(run.fill, entry["argv"])),
         cwd=run.fill(entry["cwd"]), preload=tuple(preload), stop_grace_s=entry["stop_grace_s"], engine=entry["engine"],
         max_restarts=entry["max_restarts"], environment=node_environment(plan, share, own, handed or {}),
-        cpus=tuple(share["cpus"]) if share["cpus"] else None, bind=plan.get("bind", False),
-        binding=tuple(map(tuple, share["binding"])) if share.get("binding") else None,
-        cuda=plan.get("world", {}).get("device") == "cuda",
+        cpus=tuple(share["cpus"]) if share["cpus"] else None, bind=plan["bind"],
+        binding=tuple(map(tuple, share["binding"])) if share["binding"] else None,
+        cuda=plan["world"]["device"] == "cuda",
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from launcher.agent.stream import Stream
 from launcher.agent.torchrun import TorchrunAttempt
 from launcher.errors import BackendError
 from launcher.protocol import OwnStart, Start, What, own_part
-from launcher.rundir import RunDir, clear_asides
+from launcher.rundir import clear_asides
 
 SWEEP_AGAIN_S = 0.005
 READ_BYTES = 1 << 16
@@ -340,4 +340,4 @@ class Agent:
         """What the fork server wrote since the last time goes into the log of the attempt that it served."""
         if self.work is not None:
             with suppress(OSError):
-                self.server.move_log(RunDir(self.work.run.path).node_log(attempt, self.work.node))
+                self.server.move_log(self.work.run.node_log(attempt, self.work.node))

@@ -106,11 +106,6 @@ BACKENDS: Modules[Backend] = Modules("local", "slurm", "hosts")
 QUEUES: Modules[Queue] = Modules("slurm")
 
 
-def choose(name: str) -> Backend:
-    """The backend of that name; `auto` takes what is there."""
-    return BACKENDS[present(name)]
-
-
 def present(name: str) -> str:
     if name != "auto":
         return name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from launcher.errors import BackendError
@@ -11,7 +11,7 @@ from launcher.rundir import PLACEHOLDER
 from launcher.spec import Job
 
 
-def start_carrier(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def start_carrier(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone.
 
     What it says on stderr (ssh, srun, a site's shell lines, an agent that fails) is appended to `log`. Raises BackendError.
@@ -20,7 +20,7 @@ def start_carrier(argv: Sequence[str], log: Path, env: Mapping[str, str] | None 
     with log.open("ab") as said:
         try:
             return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, start_new_session=True,
-                                    bufsize=0, env=env)  # fmt: skip
+                                    bufsize=0)  # fmt: skip
         except OSError as error:
             raise BackendError(
                 f"cannot start an agent with {argv[0]}: {error.strerror}. Is the environment still there?"

@@ -42,5 +42,3 @@ class Standing:
     """Whether it has to make room for another job."""
     given_up: bool = False
     """Whether agents that were left without its batch host cancelled it."""
-    excluded: tuple[str, ...] = ()
-    """Hosts that it may not be given."""

@@ -51,10 +51,11 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
         return searching.search(spec, objective, overrides, as_json=as_json)
     if dry_run + prepare + detach > 1:
         raise UsageError("give one of --dry-run, --prepare and --detach")
+    from launcher.planning import planned
     from launcher.runs import find_run, runs_folder
 
     folder = runs_folder(runs)
-    job, plan = planned(spec, nodes, backend, overrides, folder, later=after is not None)
+    job, plan = planned(spec, nodes=nodes, backend=backend, overrides=overrides, runs=folder, later=after is not None)
     other = find_run(after, folder) if after else None
     options.parse_ranks(ranks, plan.world.world_size)
     if dry_run:
@@ -80,26 +81,6 @@ def command(spec: str, nodes: str | None, backend: str | None, overrides: tuple[
             written = partial(written_at, spec=spec, overrides=overrides)
             return starting.foreground(run, settle(job, plan), plan, ranks=ranks, as_json=as_json, written=written)
     return starting.queued(run, job, plan, number, follow=follow, ranks=ranks, as_json=as_json)
-
-
-def planned(
-    spec: str, nodes: str | None, backend: str | None, overrides: tuple[str, ...], folder: Path, *, later: bool
-) -> tuple[Job, Plan]:
-    """`later`: the run that its weights come from may not have begun. Raises SpecError, BackendError, UsageError."""
-    from launcher import backends
-    from launcher.load import load_job
-    from launcher.prepare import plan_for
-    from launcher.weights import settled
-
-    job = settled(load_job(spec, overrides=overrides, flags={"nodes": nodes, "backend": backend}), folder, later=later)
-    if nodes is None:
-        job = backends.on_all_nodes(job)
-    plan = plan_for(job)
-    if job.sweep is not None:
-        from launcher.search.slots import refuse_too_many
-
-        refuse_too_many(spec, overrides, job)
-    return job, plan
 
 
 def show(plan: Plan, job: Job, folder: Path, *, as_json: bool) -> None:

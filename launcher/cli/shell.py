@@ -41,7 +41,8 @@ def command(run: str, program: tuple[str, ...], node: int, runs: str | None) -> 
     if plan.backend in backends.QUEUES and summary.state not in LIVE:
         raise UsageError(f"run {found.id} is {summary.state}: it has no nodes now that a shell could be on")
     script = entering(found, plan, plan.nodes[node], program)
-    argv = backends.choose(plan.backend).shell(plan.nodes[node], summary.job, ("bash", "-c", script), terminal=sys.stdin.isatty())
+    backend, terminal = backends.BACKENDS[plan.backend], sys.stdin.isatty()
+    argv = backend.shell(plan.nodes[node], summary.job, ("bash", "-c", script), terminal=terminal)
     sys.stdout.flush()
     try:
         os.execvp(argv[0], argv)  # noqa: S606  (argv as it is, no shell)

@@ -47,10 +47,10 @@ def cut(text: str, width: int) -> str:
     return "".join(kept)
 
 
-def table(rows: Sequence[Sequence[str]], *, gap: int = 2) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns as wide as their widest cell; the last one is not padded."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [(" " * gap).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def labelled(rows: Sequence[tuple[str, str]], *, indent: int = 0) -> list[str]:

@@ -37,10 +37,6 @@ class Verdict:
     also: str = ""
     """What else may help."""
 
-    @property
-    def remedy(self) -> str:
-        return f"{self.field}={self.to}" + (f"; or {self.also}" if self.also else "")
-
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"evidence": [asdict(each) for each in self.evidence]}
 

@@ -26,13 +26,12 @@ def load_job(
     *,
     overrides: Sequence[str] = (),
     flags: Mapping[str, object] | None = None,
-    workdir: str | None = None,
 ) -> Job:
     """The job of a file, with `overrides` (`a.b=c`) and then `flags` (names of FLAGS; None: not given) over it.
 
-    `workdir`: where relative paths start if the file does not say (default: the current folder). Raises SpecError.
+    Raises SpecError.
     """
-    return resolved(read_source(path), overrides, flags or {}, workdir)[0]
+    return resolved(read_source(path), overrides, flags or {}, None)[0]
 
 
 def parse_job(
@@ -43,7 +42,10 @@ def parse_job(
     flags: Mapping[str, object] | None = None,
     workdir: str | None = None,
 ) -> Job:
-    """The job of a text; `source` is the file name that errors show and that `extends` is relative to. Raises SpecError."""
+    """The job of a text; `source` is the file name that errors show and that `extends` is relative to.
+
+    `workdir`: where relative paths start if the text does not say (default: the current folder). Raises SpecError.
+    """
     return resolved(decoded(source, text.encode("utf-8", "surrogatepass")), overrides, flags or {}, workdir)[0]
 
 

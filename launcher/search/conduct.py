@@ -47,7 +47,7 @@ def conducted(run: RunDir, signals: Signals, screen: Callable[[], None] | None) 
     if instead := company.wait_turn(signals.received):
         return instead
     origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
-    backend, wake = backends.choose(plan.backend), signals.wake
+    backend, wake = backends.BACKENDS[plan.backend], signals.wake
     with shown(screen), nullcontext() if company.shared else failing(run), ExitStack() as kept:
         with Pool(backend, log=run.agents_log, lost_after_s=plan.lost_after_s, wake=wake) as pool:
             search = Search(run, job, pool, company, at_a_time=plan.at_a_time if company.shared else None)

@@ -16,6 +16,7 @@ class Retry(Frozen):
     lost_after: Duration = Duration("8s")
     """An agent that has not been heard of for so long is lost."""
     hang_timeout: Duration = Duration("10m")
-    """No rank makes a step for so long: the stacks of all are kept, then they are restarted. 0s: never."""
+    """No rank makes a step for so long: the stacks of all are kept, then they are restarted. Until the first step three times
+    as long. 0s: never."""
     when_time_is_up: Literal["continue", "stop"] = "continue"
     """At the queue's time limit: go on in a successor job, or stop, saved."""

@@ -15,7 +15,7 @@ Metric = Annotated[str, Said("a metric's key", "val/loss")]
 
 
 class Range(Agreeing):
-    """Any number from `min` to `max`; an integer where both ends are."""
+    """Any number from `min` to `max`; an integer where both ends and the step are, and the field takes no fractions."""
 
     min: Number
     """Smallest value."""

@@ -25,8 +25,10 @@ class Group(Frozen):
 
     match: Annotated[str, Said("a pattern of parameter names", "head.*")]
     """Pattern of parameter names, such as `head.*`."""
-    lr: float | None = None
-    weight_decay: float | None = None
+    lr: Annotated[float, Field(ge=0)] | None = None
+    """In place of the optimizer's own; a schedule scales both alike."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """In place of the optimizer's own; `decay: matrices` leaves out biases and norms here too."""
 
 
 class OptimizerTarget(Target):

@@ -48,7 +48,7 @@ def is_over(backend: str, job: str) -> bool:
 def arrive(run: RunDir, job: Job, plan: Plan) -> tuple[Job, Plan]:
     """The plan anew, on the nodes that the queue gave. Raises BackendError, having said so in the ledger."""
     try:
-        plan = make_plan(job, backends.choose(plan.backend).cluster(job))
+        plan = make_plan(job, backends.BACKENDS[plan.backend].cluster(job))
     except LaunchError as error:
         record(run, "failed", reason=str(error), exit_code=error.exit_code)
         raise

@@ -78,7 +78,7 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
         return Outcome(state="failed", exit_code=1, reason=reason)
     # Beside the start, not before it: git and the packages' metadata can take seconds, and the agents want to be pinged.
     origins = threading.Thread(target=provenance.keep, args=(run, job.workdir), name="provenance")
-    backend = backends.choose(plan.backend)
+    backend = backends.BACKENDS[plan.backend]
     with (
         shown(screen),
         failing(run),

@@ -53,7 +53,7 @@ def heed(number: int, _frame: FrameType | None) -> None:
 
 
 def asked_to_stop() -> bool:
-    return _signalled or rank.stop_reason() != 0
+    return _signalled or rank.should_stop()
 
 
 @dataclass(frozen=True)

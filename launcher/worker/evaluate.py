@@ -26,8 +26,6 @@ from launcher.worker.modes import evaluating
 from launcher.worker.restore import load_model_weights
 from launcher.worker.state import better
 
-Weight = float | Tensor
-
 
 def evaluate(training: Training, split: str) -> dict[str, float]:
     """`split/loss` and `split/NAME` of each metric; what is no number stands in `training.beside`. A collective.

@@ -19,8 +19,8 @@ from launcher.worker.world import World
 class Replicas(nn.DataParallel[nn.Module]):
     """torch's own, with dropout that is a function of the step on every GPU, and with mixed precision."""
 
-    def __init__(self, model: nn.Module, accelerator: Accelerator, device_ids: list[int] | None = None) -> None:
-        super().__init__(model, device_ids=device_ids)
+    def __init__(self, model: nn.Module, accelerator: Accelerator) -> None:
+        super().__init__(model)
         self.accelerator = accelerator
 
     def forward(self, *given: Any, **named: Any) -> Any:

@@ -22,15 +22,6 @@ CAPACITY = 256
 """Steps that may wait on the device."""
 
 
-@dataclass(frozen=True)
-class Bad:
-    """A step whose loss was not finite on some rank."""
-
-    step: int
-    rank: int
-    ids: list[int]
-
-
 @dataclass
 class Window:
     steps: list[tuple[int, Loss, list[Indices]]] = field(default_factory=list)

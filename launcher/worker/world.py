@@ -63,10 +63,6 @@ class World:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    def barrier(self) -> None:
-        """All ranks have come here."""
-        self.sum([0.0])
-
 
 def detect(environ: Mapping[str, str], device: str) -> World:
     """The world of torchrun's variables. Raises WorkerError where the device is not there."""

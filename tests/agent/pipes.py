@@ -127,6 +127,7 @@ def make_run(
         "kind": "script", "target": str(work / "train.py"), "argv": [], "cwd": str(work),
         "preload": [], "stop_grace_s": 30.0, "engine": "launcher", "max_restarts": 3, **entry,
     }  # fmt: skip
-    node = {"index": 0, "host": "localhost", "argv": [], "env": {}, "cpus": cpus, "local_world_size": 1}
-    run.plan.write_text(json.dumps({"entry": entry, "env": {"OMP_NUM_THREADS": "1", **(env or {})}, "nodes": [node]}))
+    node = {"index": 0, "host": "localhost", "argv": [], "env": {}, "cpus": cpus, "binding": None, "local_world_size": 1}
+    plan = {"entry": entry, "nodes": [node], "bind": False, "world": {"device": "cpu"}}
+    run.plan.write_text(json.dumps({**plan, "env": {"OMP_NUM_THREADS": "1", **(env or {})}}))
     return run

@@ -94,12 +94,6 @@ def test_pruning_never_removes_the_last_whole_one(run: RunDir) -> None:
     assert steps(run) == [1, 2, 3]
 
 
-def test_size_on_disk(run: RunDir) -> None:
-    folder = make(run, 1)
-    size = len(CONTENT) + (folder / checkpoints.MANIFEST).stat().st_size
-    assert checkpoints.checkpoints(run)[0].size_bytes == size
-
-
 def test_publishing_replaces_the_same_steps_older_one(run: RunDir) -> None:
     make(run, 1, content=b"older")
     written = make(run, 2).replace(checkpoints.writing_path(run, 1))

@@ -69,7 +69,7 @@ def test_a_target_lists_its_built_in_ones() -> None:
     ("train.optimizer.lr", "a number >= 0", None),
     ("train.model.mlp.in_features", "an integer >= 1", None),
     ("train.optimizer.groups.match", "a pattern of parameter names", None),
-    ("train.optimizer.groups.0.lr", "a number", "none"),
+    ("train.optimizer.groups.0.lr", "a number >= 0", "none"),
     ("train.data.augment.random_crop.padding", "an integer or a list of integers", "none"),
     ("env.PATH", "text", None),
     ("run.args", "a list of text", "[]"),

@@ -103,7 +103,7 @@ def events(run: RunDir, *kinds: str) -> list[dict[str, Any]]:
     return [entry for entry in json_lines(run.events) if not kinds or entry["event"] in kinds]
 
 
-def wait(run: RunDir, until: Callable[[], Any], what: str, timeout_s: float = 60.0) -> None:
+def wait(run: RunDir, until: Callable[[], Any], what: str, timeout_s: float = 240.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not until():
         told = "\n".join(str(entry) for entry in events(run))

@@ -57,7 +57,7 @@ class Project:
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 
-    def wait(self, run: Path, *states: str, timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait(self, run: Path, *states: str, timeout_s: float = 240.0) -> dict[str, Any]:
         until = time.monotonic() + timeout_s
         while (now := self.status(run))["state"] not in states:
             assert time.monotonic() < until, f"{now['state']}: {now['reason']}"

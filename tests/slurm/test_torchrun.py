@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from launcher.checkpoints import MODEL, newest_whole
 from launcher.rundir import RunDir
 from tests.slurm.project import Project
@@ -34,6 +36,7 @@ def weights(run: RunDir) -> tuple[int, str]:
     return checkpoint.step, hashlib.sha256((checkpoint.path / MODEL).read_bytes()).hexdigest()
 
 
+@pytest.mark.timeout(900)  # three trainings, where others train beside them
 def test_stopped_and_continued(project: Project) -> None:
     alone = project.launch(training(project, "alone", steps=1000, backend="local", agent="launcher"))
     assert alone.returncode == 0, alone.stderr

@@ -29,7 +29,6 @@ def parse(text: str) -> Standing:
         ends=moment(fields.get("EndTime")) if state == "RUNNING" and "TimeLimit" in fields else None,
         preempted=moment(fields.get("PreemptTime")) is not None or state == "PREEMPTED",
         given_up=fields.get("Comment") == GIVEN_UP,
-        excluded=tuple(each for each in (fields.get("ExcNodeList"),) if each is not None),
     )
 
 

@@ -60,9 +60,9 @@ def kept(dataset: Any) -> Any:
     return None
 
 
-def counts_of(classes: Classes, num_classes: int | None = None) -> Classes:
+def counts_of(classes: Classes) -> Classes:
     """Samples of each class from 0 on; targets below 0, which losses ignore, are left out."""
-    counts: Classes = np.bincount(classes[classes >= 0], minlength=num_classes or 0)
+    counts: Classes = np.bincount(classes[classes >= 0])
     return counts
 
 

@@ -26,11 +26,10 @@ class Drawn:
 
     dataset: Any
     seed: int
-    field_name: str = "train.data.train"
 
     @property
     def classes(self) -> Classes:
-        return classes_of(self.dataset, f"{FIELD} wants the classes of {self.field_name}")
+        return classes_of(self.dataset, f"{FIELD} wants the classes of train.data.train")
 
 
 def make_sampling(target: Target, dataset: Any, seed: int) -> Blockwise:

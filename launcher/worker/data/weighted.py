@@ -35,7 +35,6 @@ class Weighted(Blockwise):
     weights: Weights
     n: int
     seed: int
-    field_name: str = "train.data.sampling"
     until: NDArray[np.float64] = field(init=False)
     """Sum of all weights up to and with each block of TOGETHER."""
 
@@ -44,7 +43,7 @@ class Weighted(Blockwise):
         return 1 << 12
 
     def __post_init__(self) -> None:
-        self.sums = checked_sums(self.weights, self.field_name)
+        self.sums = checked_sums(self.weights)
         self.until = self.sums.cumsum()
         self.last = int(np.flatnonzero(self.sums)[-1])
 
@@ -61,7 +60,7 @@ class Weighted(Blockwise):
         return drawn
 
 
-def checked_sums(weights: Weights, field_name: str) -> NDArray[np.float64]:
+def checked_sums(weights: Weights) -> NDArray[np.float64]:
     """Of each block of TOGETHER, in float64. Raises WorkerError for a weight that is none."""
     step = TOGETHER * CHUNK
     parts = []
@@ -70,12 +69,12 @@ def checked_sums(weights: Weights, field_name: str) -> NDArray[np.float64]:
         if not (chunk.min() >= 0 and np.isfinite(chunk.max())):
             odd = int(np.flatnonzero(~((chunk >= 0) & np.isfinite(chunk)))[0])
             raise WorkerError(
-                f"{field_name}: the weight of sample {start + odd} is {chunk[odd]}; weights are numbers >= 0", kind="spec"
+                f"train.data.sampling: the weight of sample {start + odd} is {chunk[odd]}; weights are numbers >= 0", kind="spec"
             )
         parts.append(np.add.reduceat(chunk, np.arange(0, len(chunk), TOGETHER), dtype=np.float64))
     sums = np.concatenate(parts)
     if not sums.any():
-        raise WorkerError(f"{field_name}: every weight is 0: there is nothing to draw", kind="spec")
+        raise WorkerError("train.data.sampling: every weight is 0: there is nothing to draw", kind="spec")
     return sums
 
 
@@ -87,14 +86,13 @@ class WeightedOnce(Blockwise):
     weights: Weights
     n: int
     seed: int
-    field_name: str = "train.data.sampling"
 
     def __post_init__(self) -> None:
-        checked_sums(self.weights, self.field_name)
+        checked_sums(self.weights)
         possible = int(np.count_nonzero(self.weights))
         if self.n > possible:
             raise WorkerError(
-                f"{self.field_name}: {self.n} draws without replacement, and {possible} samples have a weight above 0. Write "
+                f"train.data.sampling: {self.n} draws without replacement, and {possible} samples have a weight above 0. Write "
                 f"num_samples: {possible} or less, or replacement: true",
                 kind="spec",
             )
