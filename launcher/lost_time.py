@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from launcher.events import ENDS_RUNNING, KEEPS_WORK, LIVE, fold, ledger
-from launcher.rundir import RunDir, json_lines, owner
+from launcher.rundir import RunDir, owner
 
 QUEUE, START, RESTART, LOST_STEPS, CHECKPOINTS, HANG, STOPPED = WENT_TO = (
     "queue", "start", "restart", "lost_steps", "checkpoints", "hang", "stopped",
@@ -18,39 +19,34 @@ KEPT = "kept"
 THEN = {"queued": QUEUE, "running": KEPT, "failure": RESTART, "stopped": STOPPED, "failed": STOPPED, "cancelled": STOPPED,
         "done": STOPPED, "trained": STOPPED}  # fmt: skip
 """What the time after an event goes to; `supervising` and `attempt` belong to a start or to a restart."""
-RECENT_BYTES = 1 << 20
-"""Of timings.jsonl: so that a long run's status answers at once."""
 
 
-def ettr(run: RunDir) -> float | None:
-    """Time whose steps were kept over wall time since submission. None before anything ran."""
-    return productive_share(*of(run))
+@dataclass(frozen=True)
+class Spent:
+    """The wall time since a run was submitted; both None before anything ran."""
+
+    ettr: float | None = None
+    """The share of it whose steps were kept."""
+    lost: dict[str, float] | None = None
+    """Seconds that each of WENT_TO took."""
 
 
-def time_lost(run: RunDir) -> dict[str, float] | None:
-    """Seconds that each of WENT_TO took. None before anything ran."""
-    spent = where_it_went(*of(run))
-    return None if spent is None else {name: round(spent[name], 3) for name in WENT_TO}
-
-
-def of(run: RunDir) -> tuple[list[dict[str, Any]], datetime | None, float]:
-    """The ledger, the moment that closes it where the run goes on, and the seconds for which saving held up the training."""
+def spent(run: RunDir) -> Spent:
     entries = list(ledger(run))
     state = fold(entries).state
     goes_on = state == "queued" or (state in LIVE and owner(run) is not None)
-    rows = (row for row in json_lines(run.timings, last_bytes=RECENT_BYTES) if isinstance(row, dict))
-    return entries, datetime.now(UTC) if goes_on else None, sum(row.get("checkpoint_s") or 0.0 for row in rows)
+    took = where_it_went(entries, datetime.now(UTC) if goes_on else None)
+    if took is None:
+        return Spent()
+    return Spent(productive_share(took), {name: round(took[name], 3) for name in WENT_TO})
 
 
-def productive_share(entries: Sequence[dict[str, Any]], now: datetime | None, stalls_s: float = 0.0) -> float | None:
-    spent = where_it_went(entries, now, stalls_s)
-    if spent is None:
-        return None
-    wall_s = sum(spent.values())
-    return round(spent[KEPT] / wall_s, 4) if wall_s > 0 else 0.0
+def productive_share(took: Mapping[str, float]) -> float:
+    wall_s = sum(took.values())
+    return round(took[KEPT] / wall_s, 4) if wall_s > 0 else 0.0
 
 
-def where_it_went(entries: Sequence[dict[str, Any]], now: datetime | None, stalls_s: float = 0.0) -> dict[str, float] | None:
+def where_it_went(entries: Sequence[dict[str, Any]], now: datetime | None) -> dict[str, float] | None:
     """Seconds by what they went to; together they are the wall time. None before anything ran.
 
     Of each stretch of running what lies before its last checkpoint is kept; all of it where the run went on to its end, and all
@@ -63,7 +59,8 @@ def where_it_went(entries: Sequence[dict[str, Any]], now: datetime | None, stall
     spent = dict.fromkeys((*WENT_TO, KEPT), 0.0)
     for went_to, seconds in stretches([*happened, {"event": "now", "time": now.isoformat()}] if now else happened):
         spent[went_to] += seconds
-    spent[CHECKPOINTS] = min(stalls_s, spent[KEPT])
+    held_s = sum(entry.get("held_s") or 0.0 for entry in happened if entry["event"] == "checkpoint")
+    spent[CHECKPOINTS] = min(held_s, spent[KEPT])
     spent[KEPT] -= spent[CHECKPOINTS]
     return spent
 

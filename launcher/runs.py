@@ -13,7 +13,7 @@ from typing import Any
 
 from launcher.errors import UsageError
 from launcher.events import ledger, summarize
-from launcher.lost_time import ettr, time_lost
+from launcher.lost_time import spent
 from launcher.rundir import RunDir, read_json
 from launcher.standing import Look, standing
 
@@ -138,6 +138,7 @@ def status(run: RunDir, look: Look | None = None) -> dict[str, Any]:
     summary = standing(run, look)
     logged = last_row(run).get("step")
     known = [step for step in (summary.step, logged) if isinstance(step, int)]
+    time = spent(run)
     return {
         "id": run.id,
         "name": name_of(run),
@@ -147,8 +148,8 @@ def status(run: RunDir, look: Look | None = None) -> dict[str, Any]:
         "attempts": summary.attempts,
         "job": summary.job,
         "backend": summary.backend or (read_json(run.plan) or {}).get("backend"),
-        "ettr": ettr(run),
-        "time_lost": time_lost(run),
+        "ettr": time.ettr,
+        "time_lost": time.lost,
         "path": str(run.path),
         "began": summary.times[0][1].isoformat() if summary.times else None,
         "last_event": summary.times[-1][1].isoformat() if summary.times else None,

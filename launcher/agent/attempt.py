@@ -19,6 +19,8 @@ from launcher.topology import Share
 FORK_SERVER_DIED = 255
 STEP_EVERY_S = 0.5
 KILL_LIMIT_S = 3.0
+KILL_LIMIT_CUDA_S = 60.0
+"""A driver takes its time to give back the memory of a process that is gone: a second for 10 GB that were page-locked."""
 """By then a healthy fork server has told of every killed rank's end."""
 
 
@@ -175,4 +177,8 @@ class Attempt:
 
     def overdue(self, now: float) -> bool:
         """Killed long ago, and still there for all that the fork server tells."""
-        return self.killed_at is not None and bool(self.living) and now - self.killed_at > KILL_LIMIT_S
+        return self.killed_at is not None and bool(self.living) and now - self.killed_at > self.kill_limit_s
+
+    @property
+    def kill_limit_s(self) -> float:
+        return KILL_LIMIT_CUDA_S if self.work.cuda else KILL_LIMIT_S

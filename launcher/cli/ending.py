@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,12 +12,12 @@ from launcher.cli.options import called
 from launcher.cli.root_cause import root_cause
 from launcher.cli.terminal import BOLD, GREEN, RED, coloured, duration, labelled, shown_path
 from launcher.cli.written import Written
-from launcher.diagnosis import scaling_of, verdicts_of
+from launcher.diagnosis import Records, diagnose, records_of, scaling
 from launcher.errors import LaunchError
 from launcher.events import Summary, summarize
 from launcher.load import load_job
-from launcher.lost_time import ettr, time_lost
-from launcher.rundir import RunDir, json_lines, read_json
+from launcher.lost_time import spent
+from launcher.rundir import RunDir, read_json
 from launcher.runs import name_of
 from launcher.spec import Job
 
@@ -33,8 +33,9 @@ def report(run: RunDir, *, seen: Container[int] = (), written: Written | None = 
     blocks = [coloured(headline(run, summary), colour)]
     if summary.state == "failed" and (failure := read_json(run.failure)):
         blocks = [root_cause(run, failure, summary.reason, seen=seen, written=written), *blocks]
-    spent = [("ettr", kept(share, time_lost(run)))] if (share := ettr(run)) is not None else []
-    return "\n".join([*blocks, *labelled([*spent, *facts(run, summary)], indent=2)])
+    time = spent(run)
+    first = [("ettr", kept(time.ettr, time.lost))] if time.ettr is not None else []
+    return "\n".join([*blocks, *labelled([*first, *facts(run, summary)], indent=2)])
 
 
 def kept(share: float, lost: Mapping[str, float] | None) -> str:
@@ -65,13 +66,13 @@ def facts(run: RunDir, summary: Summary) -> Iterator[tuple[str, str]]:
 
         yield from show_sweep.facts(run, summary, job)
         return
-    rows = [row for row in json_lines(run.metrics) if isinstance(row, dict)]
-    if rows:
+    records = records_of(run)
+    if rows := records.rows:
         yield from metrics(rows, job)
         yield "steps", str(rows[-1].get("step"))
-    if (scaled := scaling_of(run)) is not None:
+    if (scaled := scaling(records)) is not None:
         yield "scaling", scaled.words
-    yield from diagnosis(run)
+    yield from diagnosis(records)
     yield from saved(run, job)
     if run.plots.is_dir() and any(run.plots.iterdir()):
         yield "curves", shown_path(run.plots)
@@ -83,7 +84,7 @@ def facts(run: RunDir, summary: Summary) -> Iterator[tuple[str, str]]:
     )
 
 
-def metrics(rows: list[dict[str, Any]], job: Job | None) -> Iterator[tuple[str, str]]:
+def metrics(rows: Sequence[Mapping[str, Any]], job: Job | None) -> Iterator[tuple[str, str]]:
     """Each evaluated metric's last value, and its best where the job says what is best."""
     keys = dict.fromkeys(key for row in rows for key in row if key.startswith(("val/", "test/")))
     best = job.keep_best if job else None
@@ -98,9 +99,9 @@ def metrics(rows: list[dict[str, Any]], job: Job | None) -> Iterator[tuple[str, 
         yield key, text
 
 
-def diagnosis(run: RunDir) -> Iterator[tuple[str, str]]:
+def diagnosis(records: Records) -> Iterator[tuple[str, str]]:
     """The first verdicts, each with what to change; `launch diagnose` has their evidence."""
-    for verdict in verdicts_of(run)[:SHOWN_VERDICTS]:
+    for verdict in diagnose(records.rows, records.timings, records.entries)[:SHOWN_VERDICTS]:
         yield "diagnosis", f"{verdict.name}: {verdict.words}"
         yield "change", f"{verdict.field}: {verdict.to}"
 

@@ -15,7 +15,7 @@ from launcher.diagnosis.verdict import Evidence, Records, Row, Verdict
 from launcher.events import ledger
 from launcher.rundir import RunDir, json_lines
 
-__all__ = ["THEMES", "Evidence", "Records", "Scaling", "Verdict", "diagnose", "scaling_of", "verdicts_of"]
+__all__ = ["THEMES", "Evidence", "Records", "Scaling", "Verdict", "diagnose", "records_of", "scaling", "verdicts_of"]
 
 FITS = frozenset(("underfitting", "rate too low", "plateau"))
 """What a run says whose real trouble lies elsewhere."""
@@ -63,7 +63,3 @@ def well_formed(row: object) -> bool:
 def verdicts_of(run: RunDir) -> list[Verdict]:
     records = records_of(run)
     return diagnose(records.rows, records.timings, records.entries)
-
-
-def scaling_of(run: RunDir) -> Scaling | None:
-    return scaling(records_of(run))

@@ -22,6 +22,8 @@ from launcher.supervisor.watch import Watch
 
 END_WITHIN_S = 8.0
 """So long what is left on a node may take to be gone, once its ranks have ended or were killed; then its agent counts as lost."""
+END_WITHIN_CUDA_S = 90.0
+"""The same where GPUs have memory to give back (agent/attempt.py)."""
 
 Phase = Literal["opening", "starting", "running", "collecting", "ending", "over"]
 
@@ -171,8 +173,12 @@ class Attempt:
 
     def end(self) -> None:
         self.phase = "ending"
-        self.end_by = self.end_by or time.monotonic() + END_WITHIN_S
+        self.end_by = self.end_by or time.monotonic() + self.end_within_s
         self.pool.send({"kind": "kill", "to": self.nodes, "attempt": self.number})
+
+    @property
+    def end_within_s(self) -> float:
+        return END_WITHIN_CUDA_S if self.plan.world.device == "cuda" else END_WITHIN_S
 
     def inquire(self) -> bool:
         """Asks where all ranks are; to be called until it is True, which means that it stands in the run directory."""
@@ -213,14 +219,14 @@ class Attempt:
         if self.phase == "ending" and self.end_by is not None and time.monotonic() > self.end_by:
             for node in [each for each in self.nodes if each in self.pool.agents and each in self.left]:
                 self.pool.lose(
-                    self.pool.agents[node], "ended", f"what its ranks left was not gone {END_WITHIN_S:g} s after their end"
+                    self.pool.agents[node], "ended", f"what its ranks left was not gone {self.end_within_s:g} s after their end"
                 )
         self.settle()
 
     def settle(self) -> None:
         """Over when nothing of it is left on any node."""
         if self.phase in ("starting", "running", "collecting") and len(self.exits.told) >= self.world_size:
-            self.phase, self.end_by = "ending", time.monotonic() + END_WITHIN_S
+            self.phase, self.end_by = "ending", time.monotonic() + self.end_within_s
         if self.ended is None and self.phase == "ending" and not any(node in self.pool for node in self.left):
             self.phase = "over"
             self.ended = self.exits.outcome(self.lost)

@@ -17,7 +17,7 @@ from launcher.worker.world import World
 
 def make_accelerator(spec: Train, world: World) -> Accelerator:
     """Device, precision and gradient synchronisation."""
-    precision = choose_precision(spec.precision, world.device)
+    precision = world.broadcast(choose_precision(spec.precision, world.device))  # GPUs of several kinds would differ
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     with unranked() if world.world_size == 1 else nullcontext():
         return Accelerator(

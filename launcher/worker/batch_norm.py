@@ -88,9 +88,15 @@ def channel_sums(dy: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[
         return torch.zeros_like(mean), torch.zeros_like(mean)
     # CUDA's wants a weight, whichever: it has no part in these two sums.
     _, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
-        dy.contiguous(), x, mean, None, None, mean, inverse, True, 0.0, [False, True, True]
+        laid_out_as(x, dy), x, mean, None, None, mean, inverse, True, 0.0, [False, True, True]
     )
     return d_weight, d_bias
+
+
+def laid_out_as(x: Tensor, dy: Tensor) -> Tensor:
+    """On a GPU channels-last where `x` is: else the kernel reads with strides. On the CPU the order decides the last bits."""
+    last = x.device.type == "cuda" and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return dy.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 class Synchronized(_BatchNorm):

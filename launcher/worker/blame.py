@@ -21,8 +21,11 @@ INSTALLED = [path for path in sys.path if Path(path).name in ("site-packages", "
 NOT_THE_USERS = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<",
                  str(Path(__file__).parents[1]), *INSTALLED)  # fmt: skip
 
-NO_MEMORY = re.compile(r"Allocator: can't allocate memory|CUDA error: out of memory|\bCU\w+_ALLOC\w*_FAILED")
-"""What torch says where it raises no OutOfMemoryError: on the CPU; of CUDA; of cuBLAS, cuDNN and their kin."""
+NO_MEMORY = re.compile(
+    r"Allocator: can't allocate memory|CUDA error: out of memory|\bCU\w+_ALLOC\w*_FAILED"
+    r"|Cuda failure \d* ?'out of memory'|Triton Error \[CUDA\]: out of memory"
+)
+"""What torch says where it raises no OutOfMemoryError: on the CPU; of CUDA; of cuBLAS, cuDNN and their kin; of NCCL, Triton."""
 NO_ENGINE = "unable to find an engine to execute this computation"
 """What convolutions say where cuDNN has none for them, and also where memory ran out in each that it has."""
 

@@ -78,6 +78,8 @@ class Saver:
 
         Waits for the save before it. Raises WorkerError where that one failed, or where the state holds what no checkpoint can.
         """
+        began = time.monotonic()
+        self.world.await_first(self._written)
         self.wait()
         state.collect(self.world)
         ranks = rank_state.collect(state.model, self.world)
@@ -91,7 +93,8 @@ class Saver:
         for name, tensors in taken.tensors.items():
             self.copies[name].take(tensors)
         done = copies_done(self.world.device)
-        self._behind(lambda: self._keep(note, json.dumps(taken.described).encode(), done))
+        held_s = time.monotonic() - began
+        self._behind(lambda: self._keep(note, json.dumps(taken.described).encode(), done, held_s, block=block))
         if block:
             self.wait()
 
@@ -103,6 +106,11 @@ class Saver:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
+
+    def _written(self, patience_s: float) -> bool:
+        if self.thread is not None:
+            self.thread.join(patience_s)
+        return self.thread is None or not self.thread.is_alive()
 
     def close(self) -> None:
         self.wait()
@@ -126,8 +134,11 @@ class Saver:
         self.thread = threading.Thread(target=gently, name=WRITER)
         self.thread.start()
 
-    def _keep(self, note: Note, described: bytes, done: torch.cuda.Event | None) -> None:
-        """Raises WorkerError where the disk is full or fails."""
+    def _keep(self, note: Note, described: bytes, done: torch.cuda.Event | None, held_s: float, *, block: bool) -> None:
+        """`held_s`: for which the training stood still; `block`: and stands still until this has ended.
+
+        Raises WorkerError where the disk is full or fails.
+        """
         aside = checkpoints.writing_path(self.run, note.step)
         started = time.monotonic()
         if done is not None:
@@ -142,7 +153,10 @@ class Saver:
             print(failure, file=sys.stderr, flush=True)
             raise failure from None
         seconds = round(time.monotonic() - started, 3)
-        events.record(self.run, "checkpoint", attempt=note.attempt, step=note.step, name=name, bytes=size, seconds=seconds)
+        held_s = round(held_s + (seconds if block else 0.0), 3)
+        events.record(
+            self.run, "checkpoint", attempt=note.attempt, step=note.step, name=name, bytes=size, seconds=seconds, held_s=held_s
+        )
         self._prune()
 
     def _refuse_if_fenced(self, note: Note) -> None:

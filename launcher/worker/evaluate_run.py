@@ -22,8 +22,10 @@ def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint:
     assert job.train is not None
     if getattr(job.train.data, split) is None:
         raise WorkerError(f"the job has no train.data.{split} to evaluate", kind="spec")
-    chosen = world.broadcast(choose(run, job, checkpoint) if world.first else None)
-    training = build(run, as_it_is(job), world)
+    chosen = world.by_first(lambda: choose(run, job, checkpoint))
+    training = build(run, as_it_is(job) if split == "train" else job, world)
+    if checkpoint is None:  # a run that goes on may have removed it since
+        chosen = world.by_first(lambda: choose(run, job, None))
     load_model_weights(run.checkpoints / str(chosen), training.model)
     values = evaluate(training, split)
     if world.first:

@@ -29,7 +29,7 @@ def restore(run: RunDir, state: TrainState, world: World) -> int | None:
     Damaged ones are reported and set aside. A collective: rank 0 verifies and decides. Raises WorkerError where a checkpoint does
     not fit the job.
     """
-    name = world.broadcast(choose(run, world.attempt) if world.first else None)
+    name = world.by_first(lambda: choose(run, world.attempt))
     if name is None:
         return None
     folder = run.checkpoints / name

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
@@ -84,17 +85,29 @@ class HostCopy:
     def reserve(self, data_bytes: int) -> None:
         """Takes the memory and touches it: at first touch a page costs more than the copy into it."""
         self.views, self.layout = {}, Layout(header=b"", spans={}, data_bytes=0)
-        self.memory = torch.empty(data_bytes, dtype=torch.uint8, pin_memory=self.pinned)
+        self.memory = self.block(data_bytes)
         pages = self.memory.numpy()
         for begin in range(0, data_bytes, CHUNK_BYTES):
             pages[begin : begin + CHUNK_BYTES] = 0
+
+    def block(self, data_bytes: int) -> Tensor:
+        """Page-locked where there is so much of that: torch asks for the next power of two. Copies into other memory take longer,
+        and are waited for."""
+        try:
+            return torch.empty(data_bytes, dtype=torch.uint8, pin_memory=self.pinned)
+        except RuntimeError as error:
+            if not self.pinned:
+                raise
+            print(f"checkpoints are held in memory that is not page-locked, which takes longer: {error}", file=sys.stderr)
+            self.pinned = False
+            return torch.empty(data_bytes, dtype=torch.uint8)
 
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         """Starts copying; on CUDA the copies are done once the current stream has come so far. Raises TypeError."""
         layout = lay_out(tensors)
         if layout != self.layout:
             if layout.data_bytes > len(self.memory):
-                self.memory = torch.empty(layout.data_bytes, dtype=torch.uint8, pin_memory=self.pinned)
+                self.memory = self.block(layout.data_bytes)
             self.layout, self.views = layout, views(self.memory, layout, tensors)
         for name, tensor in tensors.items():
             self.views[name].copy_(tensor.detach(), non_blocking=True)

@@ -76,9 +76,9 @@ def train(run: RunDir, job: Job, world: World) -> int:
             answer = control.after(state.step)
             stopping = answer.stop and not last
             if last or stopping or improved or answer.save or due.save.due(state.step, ended):
+                if not logging:
+                    records.settle()
                 with records.clock.timed("checkpoint_s"):
-                    if not logging:
-                        records.settle()
                     records.refuse_broken_weights()
                     history.fsync()
                     saver.save(state, metrics=records.metrics(), rows=history.rows, attempt=world.attempt, block=last or stopping)

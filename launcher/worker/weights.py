@@ -69,7 +69,7 @@ def read(named: str, world: World) -> Weights:
 def of_run(run: RunDir, world: World) -> Path:
     """Its best checkpoint where one is kept, else the newest. A collective: it may go on training meanwhile."""
     try:
-        return run.checkpoints / str(world.broadcast(choose(run, load_job(run.job), None) if world.first else None))
+        return run.checkpoints / world.by_first(lambda: choose(run, load_job(run.job), None))
     except SpecError as error:
         raise WorkerError(f"train.weights: {error}", kind="spec") from None
 

@@ -6,7 +6,8 @@ Read once from torchrun's environment; without it the process is the only rank.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,11 +18,16 @@ import torch.distributed as dist
 
 from launcher.rundir import RunDir
 from launcher.spec import Job
+from launcher.spec.retry import Retry
 from launcher.worker.errors import WorkerError
 from launcher.worker.heap import keep_what_is_freed
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
+TOGETHER_S = 30.0
+"""How long rank 0 is waited for in one collective."""
+WATCH_FIRST_S = 120.0
+"""From the end of the hang watch's patience: it asks all ranks where they are, and waits for their answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +68,21 @@ class World:
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    def await_first(self, ready: Callable[[float], bool]) -> None:
+        """Until rank 0 is `ready`, asked with the seconds for which it may wait before it answers. A collective.
+
+        However long its disk takes, the others never wait longer than TOGETHER_S in one collective.
+        """
+        while self.sum([float(self.first and not ready(TOGETHER_S))])[0]:
+            pass
+
+    def by_first(self, work: Callable[[], T]) -> T:
+        """On every rank what `work` gives on rank 0, which alone does it, and may take its time. A collective."""
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(work) if self.first else None
+            self.await_first(lambda patience_s: future is None or bool(wait([future], patience_s).done))
+            return self.broadcast(future.result() if future is not None else None)  # type: ignore[return-value]
 
 
 def detect(environ: Mapping[str, str], device: str) -> World:
@@ -114,6 +135,13 @@ def set_threads(job: Job, world: World) -> None:
     torch.set_num_threads(threads)
 
 
+def patience_s(wanted_s: float, retry: Retry) -> float:
+    """Of a collective. Where it would give up with the hang watch, that comes first: it keeps the stacks of all ranks, while a
+    collective that times out does so on the ranks that wait, and not on the one that hangs."""
+    watch_s = retry.hang_timeout.seconds
+    return wanted_s if wanted_s < watch_s or not watch_s else max(wanted_s, watch_s + WATCH_FIRST_S)
+
+
 @contextmanager
 def joined(job: Job) -> Iterator[World]:
     """This process among its peers. Left by an exception, it stays: its peers are dying too, and parting from them can block."""
@@ -126,7 +154,7 @@ def joined(job: Job) -> Iterator[World]:
     if world.world_size > 1:
         assert job.train is not None
         backend = "cpu:gloo,cuda:nccl" if world.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=job.train.timeout.seconds))
+        dist.init_process_group(backend, timeout=timedelta(seconds=patience_s(job.train.timeout.seconds, job.retry)))
     yield world
     if world.world_size > 1:
         # Without it gloo's threads can abort the process at exit.

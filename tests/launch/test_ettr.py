@@ -36,12 +36,15 @@ def ledger(*happened: tuple[int, str] | tuple[int, str, int]) -> list[dict[str, 
     ],
 )
 def test_kept_time_over_wall_time(happened: Any, share: float | None) -> None:
-    assert productive_share(ledger(*happened), None) == share
+    took = where_it_went(ledger(*happened), None)
+    assert (None if took is None else productive_share(took)) == share
 
 
 def test_a_live_runs_newest_work_is_not_lost_yet() -> None:
     entries = ledger((0, "supervising"), (10, "running", 1), (20, "checkpoint", 5))
-    assert productive_share(entries, START.replace(second=40)) == 0.75
+    took = where_it_went(entries, START.replace(second=40))
+    assert took is not None
+    assert productive_share(took) == 0.75
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,7 @@ def test_where_the_time_went(happened: Any, went_to: dict[str, int]) -> None:
 def test_a_hang_and_the_stalls_of_saving_are_told_apart() -> None:
     entries = ledger((0, "supervising"), (0, "running", 1), (50, "checkpoint", 5), (100, "failure", 9))
     entries[-1]["hung_s"] = 30.0
-    spent = where_it_went(entries, None, stalls_s=5.0)
+    entries[2]["held_s"] = 5.0
+    spent = where_it_went(entries, None)
     assert spent is not None
     assert (spent["kept"], spent["checkpoints"], spent["hang"], spent["lost_steps"]) == (45, 5, 30, 20)

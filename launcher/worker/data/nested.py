@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 
 def mapped(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -16,6 +17,8 @@ def mapped(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
             return change(batch)
         case Mapping():
             return {key: mapped(value, change) for key, value in batch.items()}
+        case PackedSequence():  # whose batch_sizes stay on the host
+            return batch._replace(data=change(batch.data))
         case tuple() if hasattr(batch, "_fields"):
             return type(batch)(*(mapped(value, change) for value in batch))
         case tuple():
