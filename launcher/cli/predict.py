@@ -6,6 +6,8 @@ import click
 
 from launcher.cli import options
 
+SPLITS = ("train", "val", "test")
+
 
 @click.command("predict")
 @options.one_run()
@@ -26,5 +28,5 @@ def command(run: str, data: str, out: str, checkpoint: str | None, runs: str | N
     from launcher.cli.one_process import of_run
     from launcher.runs import find_run, runs_folder
 
-    found = str(Path(data).absolute()) if Path(data).exists() else data
+    found = str(Path(data).absolute()) if data not in SPLITS and Path(data).exists() else data
     return of_run(find_run(run, runs_folder(runs)), "predict", found, "--out", str(Path(out).absolute()), checkpoint=checkpoint)

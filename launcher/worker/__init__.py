@@ -1,1 +1,2 @@
-"""One rank of a training: what the job declares, built and run. The only room but the agent that may import torch."""
+"""One rank of a training: what the job declares, built and run. Torch is imported here, by the agent,
+and by launcher.load_model."""

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from launcher.rundir import RunDir
 from launcher.spec import Job
 from launcher.worker.data.nested import mapped, on_device, tensors
-from launcher.worker.data.splits import make_loader
+from launcher.worker.data.splits import make_dataset, make_loader
 from launcher.worker.errors import WorkerError
-from launcher.worker.predict import dataset_of_split, unaltered
+from launcher.worker.predict import unaltered
+from launcher.worker.tensor_file import HostCopy, write
 from launcher.worker.trained import trained_model
 from launcher.worker.world import CPU, World
+from launcher.worker.written import refuse_missing_folder, whole
 
 SAMPLES = 3
 """Of an example: torch.export takes sizes 0 and 1 for constants."""
@@ -38,16 +38,11 @@ TOLERANCE = 1e-4
 
 def export_run(run: RunDir, job: Job, *, to: Path, checkpoint: str | None) -> int:
     """Raises WorkerError."""
-    write = writer(to)
+    writes = writer(to)
+    refuse_missing_folder(to)
     model = trained_model(run, job, checkpoint, CPU)
-    aside = to.with_name(f".{os.getpid()}.{to.name}")
-    try:
-        write(model, run, job, aside)
-        aside.replace(to)
-    except OSError as error:
-        raise WorkerError(f"{to} cannot be written: {error.strerror or error}", kind="environment") from None
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole(to) as aside:
+        writes(model, run, job, aside)
     print(f"{to}: {type(model).__name__} of {run.id}, {to.stat().st_size:,} bytes")
     return 0
 
@@ -66,11 +61,13 @@ def writer(to: Path) -> Writer:
 
 
 def safetensors(model: nn.Module, _run: RunDir, _job: Job, path: Path) -> None:
-    save_file({name: value.clone().contiguous() for name, value in model.state_dict().items() if isinstance(value, Tensor)}, path)
+    copy = HostCopy(pinned=False)
+    copy.take({name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)})
+    write(path, copy.chunks())
 
 
 def state_dict(model: nn.Module, _run: RunDir, _job: Job, path: Path) -> None:
-    torch.save(model.state_dict(), path)
+    to_disk(lambda: torch.save(model.state_dict(), path))
 
 
 def program(model: nn.Module, run: RunDir, job: Job, path: Path) -> None:
@@ -78,7 +75,7 @@ def program(model: nn.Module, run: RunDir, job: Job, path: Path) -> None:
     positional, named = called(model, arguments)
     exported = told(".pt2", lambda: torch.export.export(model, positional, named, dynamic_shapes=sizes))
     compare(".pt2", model(**arguments), exported.module()(*positional, **named))
-    torch.export.save(exported, path)
+    to_disk(lambda: torch.export.save(exported, path))
 
 
 def onnx(model: nn.Module, run: RunDir, job: Job, path: Path) -> None:
@@ -98,6 +95,14 @@ def onnx(model: nn.Module, run: RunDir, job: Job, path: Path) -> None:
     assert made is not None
     made.save(path, external_data=False)
     check_onnx(path, model(**arguments), arguments)
+
+
+def to_disk(save: Callable[[], None]) -> None:
+    """Raises OSError: torch says RuntimeError where the disk is full."""
+    try:
+        save()
+    except RuntimeError as error:
+        raise OSError(str(error).splitlines()[0]) from None
 
 
 def called(model: nn.Module, arguments: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
@@ -122,7 +127,7 @@ def example(model: nn.Module, run: RunDir, job: Job) -> tuple[dict[str, Tensor],
     """Some samples as the model's keyword arguments, and which of their sizes is that of the batch."""
     assert job.train is not None
     split = "val" if job.train.data.val is not None else "train"
-    loader = make_loader(dataset_of_split(job, split), "val", unaltered(job.train), job.seed, run, World())
+    loader = make_loader(make_dataset(job.train, split), "val", unaltered(job.train), job.seed, run, World())
     batch = on_device(loader.some(SAMPLES), CPU, torch.float64 if job.train.precision == "fp64" else None)
     names = tuple(inspect.signature(model.forward).parameters)
     given = {name: batch[name] for name in names if name in batch} if isinstance(batch, Mapping) else {names[0]: batch[0]}

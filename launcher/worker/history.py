@@ -6,6 +6,7 @@ checkpoint does not cover and writes them again: the history of a training that 
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -105,4 +106,7 @@ def append_to(path: Path) -> int:
 
 
 def append(descriptor: int, row: Mapping[str, Any]) -> None:
-    os.write(descriptor, json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    """Raises OSError where the disk takes no more than a part of it, which the next row would go on behind."""
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    if os.write(descriptor, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +15,12 @@ from launcher.spec.train import Train
 from launcher.worker.data.loader import Loader
 from launcher.worker.data.nested import on_device
 from launcher.worker.data.new import New, new_data
-from launcher.worker.data.splits import checked, make_loader
+from launcher.worker.data.splits import make_dataset, make_loader
 from launcher.worker.ddp import call_model
 from launcher.worker.errors import WorkerError
-from launcher.worker.targets import built
 from launcher.worker.trained import trained_model
 from launcher.worker.world import World, choose_device, set_threads
-from launcher.worker.written import refuse_other_endings, write
+from launcher.worker.written import refuse_missing_folder, refuse_other_endings, write
 
 SPLITS = ("train", "val", "test")
 OF_CLASSES = ("cross_entropy", "nll", "focal")
@@ -33,6 +31,7 @@ def predict(run: RunDir, job: Job, *, data: str, out: Path, checkpoint: str | No
     """`data`: a split of the job's, a .csv, .npz or .safetensors file, or a folder of pictures. Raises WorkerError."""
     assert job.train is not None
     refuse_other_endings(out)
+    refuse_missing_folder(out)
     world = World(device=choose_device(job.resources.device, 0))
     set_threads(job, world)
     model = trained_model(run, job, checkpoint, world.device)
@@ -52,16 +51,7 @@ def source(job: Job, data: str, names: tuple[str, ...]) -> New:
     assert job.train is not None
     if data not in SPLITS:
         return new_data(job.train, data, names)
-    return New(dataset_of_split(job, data))
-
-
-def dataset_of_split(job: Job, split: str) -> Any:
-    """Raises WorkerError."""
-    assert job.train is not None
-    target = getattr(job.train.data, split)
-    if target is None:
-        raise WorkerError(f"the job has no train.data.{split}", kind="spec")
-    return checked(built("data", target, f"train.data.{split}"), target, f"train.data.{split}")
+    return New(make_dataset(job.train, data))
 
 
 def unaltered(spec: Train) -> Train:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,7 +18,6 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from launcher.rundir import RunDir
-from launcher.worker.blame import raised
 from launcher.worker.data import nested
 from launcher.worker.data.augment import input_of
 from launcher.worker.data.loader import MapLoader, StreamLoader
@@ -27,6 +25,7 @@ from launcher.worker.data.splits import make_datasets, make_loader
 from launcher.worker.job import read_job
 from launcher.worker.losses import TARGET_KEYS
 from launcher.worker.world import World, set_threads
+from launcher.worker.written import refuse_missing_folder, whole
 
 ACROSS = 8
 """Samples in a row."""
@@ -44,6 +43,7 @@ class Shown:
 
 def preview(run: RunDir, *, out: Path, samples: int, epoch: int) -> int:
     """Writes the picture. Raises WorkerError where the data cannot be read or shown."""
+    refuse_missing_folder(out)
     job = read_job(run)
     spec = job.train
     assert spec is not None
@@ -55,10 +55,8 @@ def preview(run: RunDir, *, out: Path, samples: int, epoch: int) -> int:
     shown = read_map(loader, samples, epoch) if isinstance(loader, MapLoader) else read_stream(loader, samples, epoch)
     batch = loader.fetch.collated([each.after for each in shown])
     print(f"{len(shown)} samples of train.data.train, as a batch: {nested.described(batch)}{extent(batch)}")
-    try:
-        draw(shown, out, title=f"{job.name}: epoch {epoch}", augmented=bool(loader.fetch.steps))
-    except OSError as error:
-        raise raised(error, f"the picture cannot be written to {out}", kind="spec") from error
+    with whole(out) as aside:
+        draw(shown, aside, title=f"{job.name}: epoch {epoch}", augmented=bool(loader.fetch.steps))
     print(out)
     return 0
 
@@ -96,10 +94,10 @@ def draw(shown: list[Shown], out: Path, *, title: str, augmented: bool) -> None:
             draw_one(grid[band * high + 1][column], each.after, span)
     said = "above as it is, below as the network sees it" if augmented else "no augmentation: as the network sees it"
     figure.suptitle(f"{title}; {said}", fontsize=10)
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
-    figure.savefig(aside, dpi=120, format="png")
-    plt.close(figure)
-    aside.replace(out)
+    try:
+        figure.savefig(out, dpi=120, format="png")
+    finally:
+        plt.close(figure)
 
 
 def draw_one(axes: Axes, item: Any, span: tuple[float, float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 from launcher import events
 from launcher.rundir import RunDir
 from launcher.worker.build import Training
+from launcher.worker.written import whole
 
 
 def profiled_step(training: Training) -> int | None:
@@ -33,7 +33,6 @@ def profiled(run: RunDir, training: Training, step: int) -> Iterator[None]:
         yield
     name = f"step-{step:08d}.json.gz"
     run.profile.mkdir(exist_ok=True)
-    aside = run.profile / f".{os.getpid()}.{name}"
-    trace.export_chrome_trace(str(aside))
-    aside.replace(run.profile / name)
+    with whole(run.profile / name) as aside:
+        trace.export_chrome_trace(str(aside))
     events.record(run, "profiled", attempt=training.world.attempt, step=step, file=f"{run.profile.name}/{name}")

@@ -1,10 +1,11 @@
-"""Outputs as a file: one row for each sample."""
+"""Files for the user: whole, or not there. Outputs have one row for each sample."""
 
 from __future__ import annotations
 
 import csv
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,27 @@ def refuse_other_endings(out: Path) -> None:
         raise WorkerError(f"--out {out}: the name's ending says what is written: .csv or .npz", kind="spec")
 
 
+def refuse_missing_folder(out: Path) -> None:
+    """Before anything that takes long. Raises WorkerError."""
+    if not out.parent.is_dir():
+        raise WorkerError(f"{out} cannot be written: there is no folder {out.parent}", kind="spec")
+
+
 def write(out: Path, outputs: Tensor, *, classes: Tensor | None, names: Sequence[str] | None) -> None:
     """All of it or nothing. Raises WorkerError."""
-    aside = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
+    with whole(out) as aside:
         (as_table if out.suffix == ".csv" else as_arrays)(aside, outputs, classes, names)
-        aside.replace(out)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes its name once it is whole; it has the same ending. Raises WorkerError for OSError."""
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield aside
+        aside.replace(path)
     except OSError as error:
-        raise WorkerError(f"{out} cannot be written: {error.strerror or error}", kind="environment") from None
+        raise WorkerError(f"{path} cannot be written: {error.strerror or error}", kind="environment") from None
     finally:
         aside.unlink(missing_ok=True)
 

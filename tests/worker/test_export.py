@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -245,6 +248,57 @@ def test_numbers_that_numpy_has_not_are_written_as_float32(tmp_path: Path) -> No
     write(tmp_path / "rows.npz", torch.tensor([[1.5], [-2.0]], dtype=torch.bfloat16), classes=None, names=None)
     with np.load(tmp_path / "rows.npz") as found:
         assert (found["output"].dtype, found["output"].tolist()) == (np.float32, [[1.5], [-2.0]])
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+def test_an_exported_file_is_for_others(run: RunDir, tmp_path: Path, ending: str) -> None:
+    """As the umask has it."""
+    before = os.umask(0o022)
+    try:
+        assert main(["export", str(run.path), "--to", str(tmp_path / f"net{ending}")]) == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / f"net{ending}").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("words", [["export", "--to", "none/net.safetensors"], ["predict", "val", "--out", "none/rows.csv"]])
+def test_a_folder_that_is_not_there_is_told_before_the_work(run: RunDir, words: list[str]) -> None:
+    with pytest.raises(WorkerError, match="there is no folder none") as told:
+        main([words[0], str(run.path), *words[1:]])
+    assert told.value.kind == "spec"
+
+
+def test_files_of_the_folder_are_in_nobodys_way(run: RunDir, tmp_path: Path) -> None:
+    """Neither modules with names of the library's, nor a folder with the name of a split."""
+    (tmp_path / "val").mkdir()
+    for name in ("queue.py", "launcher.py"):
+        (tmp_path / name).write_text("raise SystemExit('mine')")
+    plan = json.loads(run.plan.read_text()) if run.plan.exists() else {}
+    run.plan.write_text(json.dumps({**plan, "entry": {"cwd": str(tmp_path)}}))
+    job = run.job.read_text()
+    run.job.write_text(re.sub(r"(?m)^workdir: .*$", f"workdir: {tmp_path}", job))
+    try:
+        of = [run.path.name, "--runs", str(run.path.parent)]
+        for words in (["predict", *of, "val", "--out", "rows.npz"], ["eval", *of]):
+            done = subprocess.run([sys.executable, "-P", "-m", "launcher", *words], cwd=tmp_path, capture_output=True, text=True)
+            assert (done.returncode, "mine" in done.stderr) == (0, False), done.stderr
+    finally:
+        run.job.write_text(job)
+        run.plan.unlink()
+    with np.load(tmp_path / "rows.npz") as found:
+        assert len(found["output"]) == 360
+
+
+def test_a_run_whose_folder_is_gone_is_evaluated_all_the_same(run: RunDir, tmp_path: Path) -> None:
+    job = run.job.read_text()
+    gone = re.sub(r"(?m)^workdir: .*$", f"workdir: {tmp_path / 'gone'}", job)
+    run.job.write_text(gone.replace("container: null", "container: some/image"))
+    try:
+        of = [run.path.name, "--runs", str(run.path.parent)]
+        done = subprocess.run([sys.executable, "-m", "launcher", "eval", *of], cwd=tmp_path, capture_output=True, text=True)
+    finally:
+        run.job.write_text(job)
+    assert (done.returncode, "val/loss" in done.stdout) == (0, True), done.stderr
 
 
 def test_the_commands_write_where_they_are_called(run: RunDir, images: Tensor, tmp_path: Path) -> None:

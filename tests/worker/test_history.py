@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,13 @@ def test_other_ranks_write_nothing(run: RunDir) -> None:
     history.timing(1, {})
     history.fsync()
     assert list(run.path.iterdir()) == []
+
+
+def test_a_row_of_which_the_disk_takes_a_part_is_an_error_and_no_half_line(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = written(run, range(2))
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:7]))
+    with pytest.raises(OSError, match="No space left on device"):
+        history.row(2, {})
+    monkeypatch.undo()
+    assert [row["step"] for row in json_lines(run.metrics)] == [0, 1]

@@ -175,6 +175,12 @@ def test_targets_that_are_ignored_never_come() -> None:
     assert sorted(set(drawn)) == [1, 2, 4]
 
 
+def test_ignored_targets_weigh_nothing_and_need_no_class() -> None:
+    dataset = TensorDataset(torch.zeros(6, 1), torch.tensor([0, -100, 1, 1, -100, 2]))
+    order = make_sampling(Target(target="weighted"), dataset, 1)
+    assert set(epoch(order)) <= {0, 2, 3, 5}
+
+
 def test_weights_take_no_memory_beside_themselves() -> None:
     weights = np.ones(1 << 22, np.float32)
     tracemalloc.start()

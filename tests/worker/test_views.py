@@ -83,8 +83,9 @@ def table(run: RunDir) -> list[dict[str, Any]]:
 
 
 def event_files(run: RunDir, tag: str) -> list[tuple[int, float]]:
-    read = EventAccumulator(str(run.tensorboard)).Reload()
-    return [(each.step, each.value) for each in read.Scalars(tag)]
+    scalars = EventAccumulator(str(run.tensorboard)).Reload().Scalars(tag)
+    assert all(time.time() - 3600 < each.wall_time <= time.time() for each in scalars)  # TensorBoard can show them over time
+    return [(each.step, each.value) for each in scalars]
 
 
 def wandb_records(file: Path) -> Iterator[wandb_internal_pb2.Record]:

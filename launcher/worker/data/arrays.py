@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -10,6 +12,47 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 SPLIT_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean and standard deviation of each column of a training part, in float64; their shape is that of an input."""
+
+    mean: Tensor
+    std: Tensor
+    """1 for a column that never changes, which only loses its mean."""
+
+    @classmethod
+    def of(cls, inputs: Tensor) -> Self:
+        std = inputs.double().std(0, correction=0)
+        return cls(inputs.double().mean(0), torch.where(std > 0, std, torch.ones_like(std)))
+
+    def equal(self, other: Statistics) -> bool:
+        return torch.equal(self.mean, other.mean) and torch.equal(self.std, other.std)
+
+    def normalized(self, inputs: Tensor) -> Tensor:
+        """In float32."""
+        return ((inputs.float() - self.mean) / self.std).float()
+
+
+class Prepared(TensorDataset):
+    """Inputs and targets in memory, with what they were prepared by (see alike.py)."""
+
+    def __init__(
+        self, inputs: Tensor, targets: Tensor, *, statistics: Statistics | None = None, names: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(inputs, targets)
+        self.statistics = statistics
+        """None where the inputs are as they came."""
+        self.names = names
+        """Of the classes, by number; None where the targets are numbers already."""
+
+    def renumbered(self, known: Sequence[str]) -> Self:
+        """With the numbers of these names."""
+        assert self.names is not None
+        inputs, targets = self.tensors
+        table = torch.tensor([list(known).index(name) for name in self.names])
+        return type(self)(inputs, table[targets], statistics=self.statistics, names=known)
 
 
 def members(samples: int, split: str, classes: np.ndarray | None = None) -> np.ndarray:
@@ -23,19 +66,20 @@ def members(samples: int, split: str, classes: np.ndarray | None = None) -> np.n
     return np.sort(train if split == "train" else val)
 
 
-def dataset(
-    inputs: Any, targets: Any, *, split: str = "all", normalize: bool = False, targets_are: str = "auto"
-) -> TensorDataset:
+def dataset(inputs: Any, targets: Any, *, split: str = "all", normalize: bool = False, targets_are: str = "auto") -> Prepared:
     """The split's part. `normalize`: inputs to mean 0 and standard deviation 1 of each column of the training part."""
-    inputs, targets = as_inputs(np.asarray(inputs)), as_targets(np.asarray(targets), targets_are)
+    targets = np.asarray(targets)
+    names = np.unique(targets).tolist() if targets.dtype.kind in "US" else None
+    inputs, targets = as_inputs(np.asarray(inputs)), as_targets(targets, targets_are)
     if len(inputs) != len(targets):
         raise ValueError(f"there are {len(inputs)} inputs and {len(targets)} targets")
     classes = targets.numpy() if not targets.is_floating_point() and targets.ndim == 1 else None
     chosen = torch.from_numpy(members(len(targets), split, classes))
-    if normalize:
-        fitted = chosen if split == "all" else torch.from_numpy(members(len(targets), "train", classes))
-        inputs = normalized(inputs.float(), inputs[fitted].float())
-    return TensorDataset(inputs[chosen], targets[chosen])
+    if not normalize:
+        return Prepared(inputs[chosen], targets[chosen], names=names)
+    fitted = chosen if split == "all" else torch.from_numpy(members(len(targets), "train", classes))
+    statistics = Statistics.of(inputs[fitted].float())
+    return Prepared(statistics.normalized(inputs[chosen]), targets[chosen], statistics=statistics, names=names)
 
 
 def as_inputs(array: np.ndarray) -> Tensor:
@@ -67,9 +111,3 @@ def whole_numbers(array: np.ndarray) -> np.ndarray:
     if (odd := np.flatnonzero((found != array).reshape(-1))).size:
         raise ValueError(f"target {array.reshape(-1)[odd[0]]} is no class: classes are integers. Or write targets_are: numbers")
     return found
-
-
-def normalized(inputs: Tensor, fitted: Tensor) -> Tensor:
-    """A column that never changes only loses its mean."""
-    mean, std = fitted.double().mean(0), fitted.double().std(0, correction=0)
-    return ((inputs - mean) / torch.where(std > 0, std, torch.ones_like(std))).float()

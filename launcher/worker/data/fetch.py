@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, Subset, TensorDataset, default_collate
 
 from launcher.worker.blame import raised
+from launcher.worker.data.arrays import Prepared
 from launcher.worker.data.nested import emptied
 from launcher.worker.data.order import Blockwise, Indices
 from launcher.worker.randomness import SAMPLE, key, seed_default_generators
@@ -101,7 +102,7 @@ def numbered(dataset: Any) -> bool:
 
 def in_memory(dataset: Any) -> tuple[Tensor, ...] | None:
     """The tensors of a data set that is nothing but tensors."""
-    if type(dataset) is TensorDataset:
+    if type(dataset) is TensorDataset or type(dataset) is Prepared:
         return dataset.tensors
     if type(dataset) is Subset and (whole := in_memory(dataset.dataset)) is not None:
         return tuple(tensor[torch.as_tensor(dataset.indices)] for tensor in whole)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import TensorDataset
 
-from launcher.worker.data.arrays import dataset
+from launcher.worker.data.arrays import Prepared, dataset
 from launcher.worker.data.augment import INPUT_KEYS
 from launcher.worker.losses import TARGET_KEYS
 
@@ -21,7 +20,7 @@ Row = tuple[int, list[str]]
 def arrays(
     *, path: str, inputs: str | None = None, targets: str | None = None, split: str = "all", normalize: bool = False,
     targets_are: str = "auto",
-) -> TensorDataset:  # fmt: skip
+) -> Prepared:  # fmt: skip
     """Of a .npz or .safetensors file: the arrays of these names, else of the names that are usual."""
     stored = opened(path)
     both = named(stored, inputs, INPUT_KEYS, "inputs"), named(stored, targets, TARGET_KEYS, "targets")
@@ -54,7 +53,7 @@ def named(stored: dict[str, np.ndarray], name: str | None, usual: Sequence[str],
 def csv(
     *, path: str, targets: str | None = None, inputs: list[str] | None = None, header: bool = True, delimiter: str = ",",
     split: str = "all", normalize: bool = False, targets_are: str = "auto",
-) -> TensorDataset:  # fmt: skip
+) -> Prepared:  # fmt: skip
     """Inputs (columns) in float32; the target is the last column, or the one of that name.
 
     Raises ValueError with file:line for a value that is no number, or a line with more or fewer values than the first.

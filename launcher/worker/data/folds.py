@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import Subset
 
 from launcher.spec.target import Target
-from launcher.worker.data.arrays import normalized
+from launcher.worker.data.arrays import Prepared, Statistics
 from launcher.worker.data.classes import kept
 from launcher.worker.errors import WorkerError
 from launcher.worker.losses import TARGET_KEYS
@@ -39,12 +39,14 @@ def fold(*, of: dict[str, Any], fold: int, folds: int, split: str) -> Subset[Any
     if len(dataset) < folds:
         raise WorkerError(f"sweep.folds: {of['target']} has {len(dataset)} samples, fewer than {folds} folds", kind="spec")
     learned, held_out = indices(classes(dataset), len(dataset), folds)[fold]
-    if any(asked) and isinstance(dataset, TensorDataset):
-        tensors = [
-            normalized(tensor, tensor[learned]) if wanted else tensor
-            for tensor, wanted in zip(dataset.tensors, asked, strict=True)
+    if any(asked) and isinstance(dataset, Prepared):
+        fitted = [
+            Statistics.of(tensor[learned]) if wanted else None for tensor, wanted in zip(dataset.tensors, asked, strict=True)
         ]
-        dataset = TensorDataset(*tensors)
+        inputs, targets = (
+            each.normalized(tensor) if each else tensor for tensor, each in zip(dataset.tensors, fitted, strict=True)
+        )
+        dataset = Prepared(inputs, targets, statistics=fitted[0], names=dataset.names)
     return Subset(dataset, (learned if split == "train" else held_out).tolist())
 
 

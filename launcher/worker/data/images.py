@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torchvision
@@ -19,7 +19,26 @@ CLASSES = {
 
 def image_folder(*, root: str, **shown: Any) -> Any:
     """A folder for each class, in alphabetical order."""
-    return torchvision.datasets.ImageFolder(root, transform=as_tensor(**shown))
+    return Folders(root, transform=as_tensor(**shown))
+
+
+class Folders(torchvision.datasets.ImageFolder):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's own, whose classes can take the numbers that they have in another folder (see alike.py)."""
+
+    classes: list[str]
+    samples: list[tuple[str, int]]
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.classes
+
+    def renumbered(self, known: Sequence[str]) -> Self:
+        """With the numbers of these names."""
+        number = {name: at for at, name in enumerate(known)}
+        self.samples = self.imgs = [(path, number[self.classes[own]]) for path, own in self.samples]
+        self.targets = [at for _, at in self.samples]
+        self.classes, self.class_to_idx = list(known), number
+        return self
 
 
 def from_torchvision(

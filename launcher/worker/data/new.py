@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 from launcher.spec.target import Target
 from launcher.spec.train import Train
-from launcher.worker.data.arrays import as_inputs, normalized
+from launcher.worker.data.arrays import Prepared, as_inputs
 from launcher.worker.data.augment import INPUT_KEYS
 from launcher.worker.data.files import is_number, named, number, opened, parsed, place
 from launcher.worker.errors import WorkerError
@@ -22,6 +22,7 @@ from launcher.worker.targets import built, builtin
 
 ARRAYS = ("npz", "tensor_dataset")
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
+FOLD = "launcher.worker.data.folds:fold"
 SHOWN = ("size", "grayscale", "mean", "std")
 
 
@@ -41,7 +42,7 @@ def new_data(spec: Train, data: str, names: tuple[str, ...]) -> New:
         if path.suffix in (".npz", ".safetensors"):
             return New(of_arrays(spec, data, names))
         if path.suffix == ".csv":
-            return New(TensorDataset(fitted(spec, as_inputs(table(spec, data)), ("csv",))))
+            return New(TensorDataset(fitted(spec, as_inputs(table(spec, data)))))
     except (ValueError, OSError) as error:
         raise WorkerError(f"DATA: {error}", kind="spec") from error
     raise WorkerError(
@@ -54,11 +55,10 @@ def of_arrays(spec: Train, path: str, names: tuple[str, ...]) -> Any:
     stored = opened(path)
     if len(names) > 1 and all(name in stored for name in names):
         return Mappings({name: as_inputs(stored[name]) for name in names})
-    own = (
-        spec.data.train.arguments.get("inputs") if builtin("data", spec.data.train) and spec.data.train.target in ARRAYS else None
-    )
+    target = of_fold(spec.data.train)
+    own = target.arguments.get("inputs") if builtin("data", target) and target.target in ARRAYS else None
     found = next(iter(stored.values())) if own is None and len(stored) == 1 else named(stored, own, INPUT_KEYS, "inputs")
-    return TensorDataset(fitted(spec, as_inputs(found), ARRAYS))
+    return TensorDataset(fitted(spec, as_inputs(found)))
 
 
 class Mappings(Dataset[Any]):
@@ -74,7 +74,7 @@ class Mappings(Dataset[Any]):
 
 def table(spec: Train, path: str) -> np.ndarray:
     """The columns that the job's own table has as inputs; all of them where its data are none."""
-    target = spec.data.train
+    target = of_fold(spec.data.train)
     own = target.arguments if builtin("data", target) and target.target == "csv" else None
     delimiter = str(own["delimiter"]) if own else ","
     with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -94,13 +94,26 @@ def inputs_of(own: dict[str, Any]) -> list[str]:
     return [name for name in names if name != targets]
 
 
-def fitted(spec: Train, inputs: Tensor, kinds: tuple[str, ...]) -> Tensor:
-    """Normalised as the training data were: by their mean and deviation, not by its own."""
-    target = spec.data.train
-    if not (builtin("data", target) and target.target in kinds and target.arguments.get("normalize")):
+def fitted(spec: Train, inputs: Tensor) -> Tensor:
+    """Normalised as the training data were: by their mean and deviation, not by its own. Raises ValueError for another shape."""
+    own = of_fold(spec.data.train)
+    if not builtin("data", own) or own.target == "digits" or not own.arguments.get("normalize"):  # which are constants
         return inputs
-    raw = Target.model_validate({"target": target.target, **target.arguments, "normalize": False})
-    return normalized(inputs.float(), built("data", raw, "train.data.train").tensors[0].float())
+    train = built("data", spec.data.train, "train.data.train")
+    whole = train.dataset if type(train) is Subset else train
+    statistics = whole.statistics if isinstance(whole, Prepared) else None
+    if statistics is None:
+        return inputs
+    if inputs.shape[1:] != statistics.mean.shape:
+        raise ValueError(
+            f"a sample has the shape {list(inputs.shape[1:])}, and one of the training data {list(statistics.mean.shape)}"
+        )
+    return statistics.normalized(inputs)
+
+
+def of_fold(target: Target) -> Target:
+    """The data set that a fold is a part of."""
+    return Target.model_validate(target.arguments["of"]) if target.target == FOLD else target
 
 
 def pictures(spec: Train, folder: Path) -> New:
@@ -110,7 +123,7 @@ def pictures(spec: Train, folder: Path) -> New:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     if not files:
         raise ValueError(f"there are no pictures in {folder} (of {', '.join(sorted(PICTURES))})")
-    shown = {name: value for name, value in spec.data.train.arguments.items() if name in SHOWN}
+    shown = {name: value for name, value in of_fold(spec.data.train).arguments.items() if name in SHOWN}
     return New(Pictures(files, as_tensor(**shown)), [str(path.relative_to(folder)) for path in files])
 
 

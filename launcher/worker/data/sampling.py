@@ -58,7 +58,7 @@ def weights_of(drawn: Drawn, weights: Sequence[float] | str | None, class_weight
         by_class = balanced_weights(counts) if class_weights is None else np.asarray(class_weights, np.float64)
         if len(by_class) < len(counts):
             raise ValueError(f"there are {len(by_class)} class_weights and {len(counts)} classes, 0 to {len(counts) - 1}")
-        return np.where(classes < 0, 0.0, by_class[classes])
+        return np.where(classes < 0, 0.0, by_class[np.maximum(classes, 0)])
     found = from_file(weights) if isinstance(weights, str) else np.asarray(weights, np.float64)
     if found.ndim != 1 or len(found) != len(drawn.dataset):
         raise ValueError(f"there are {found.shape} weights and {len(drawn.dataset)} samples: one for each")

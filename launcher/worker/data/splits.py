@@ -11,6 +11,7 @@ from launcher.rundir import RunDir, read_json
 from launcher.spec.data import Data
 from launcher.spec.target import Target
 from launcher.spec.train import Train
+from launcher.worker.data.alike import Named, alike
 from launcher.worker.data.augment import make_augment
 from launcher.worker.data.fetch import Fetch, numbered
 from launcher.worker.data.loader import Loader, MapLoader, Reading, StreamLoader
@@ -34,13 +35,28 @@ def make_datasets(spec: Train, seed: int, world: World) -> dict[str, Any]:
     for split, target in wanted:
         found("data", target, f"train.data.{split}")  # imports, which may take long, side by side
     with first_on_node(world):
-        datasets = {
-            split: checked(built("data", target, f"train.data.{split}"), target, f"train.data.{split}")
-            for split, target in wanted
-        }
+        datasets = {split: made(target, split) for split, target in wanted}
+        for split, target in wanted[1:]:
+            datasets[split] = alike(datasets[split], datasets["train"], target, f"train.data.{split}")
     if spec.data.smote is not None:
         datasets["train"] = resampled(datasets["train"], spec.data.smote, seed, world)
     return datasets
+
+
+def make_dataset(spec: Train, split: str) -> Any:
+    """One of them alone, as make_datasets has it. Raises WorkerError."""
+    target = dict(splits(spec)).get(split)
+    if target is None:
+        raise WorkerError(f"the job has no train.data.{split}", kind="spec")
+    dataset = made(target, split)
+    if split == "train" or not isinstance(dataset, Named):
+        return dataset
+    return alike(dataset, made(spec.data.train, "train"), target, f"train.data.{split}")
+
+
+def made(target: Target, split: str) -> Any:
+    field = f"train.data.{split}"
+    return checked(built("data", target, field), target, field)
 
 
 def checked(dataset: Any, target: Target, field: str) -> Any:

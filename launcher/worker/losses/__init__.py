@@ -9,6 +9,8 @@ unfit(output, target)    what does not fit together, in words, or None; may wait
 takes_batch              it gets the whole batch, not the target alone
 labels                   `classes` where targets are class indices, `bits` where each output is a yes or no of its own
 gives                    what outputs are: `logits` or `probabilities`
+auto, balance(targets)   whether it weighs classes by how rare they are, and is told all targets for that
+ignore_index, blank      a target that does not count, an output that is no class
 """
 
 from launcher.worker.losses.batch import TARGET_KEYS, target_of

@@ -75,8 +75,7 @@ def of_layer(number: int, layers: int) -> Any:
 
 
 def plot(axes: Axes, points: list[tuple[int, float]], key: str, color: Any) -> None:
-    points = points[:: len(points) // MOST_POINTS + 1]
-    steps, heights = zip(*points, strict=True)
+    steps, heights = zip(*[*points[: -1 : len(points) // MOST_POINTS + 1], points[-1]], strict=True)
     marker = "o" if len(points) <= FEW_POINTS and not key.startswith("train/") and "/" in key else ""
     axes.plot(steps, heights, color=color, linewidth=1.6, marker=marker, markersize=4, label=f"{key}  {heights[-1]:.4g}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,12 @@ class EventFiles:
         self.older = list(folder.glob(f"*{SUFFIX}"))
         self.histograms, self.has_graph = Follower(folder / HISTOGRAMS), False
         self.writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
-        self.writer.add_event(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
+        self.writer.add_event(Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)))
 
     def send(self, rows: list[Row]) -> None:
         for row in rows:
             items = [Summary.Value(tag=key, simple_value=value) for key, value in values(row).items()]
-            self.writer.add_event(Event(step=row["step"], summary=Summary(value=items)))
+            self.writer.add_event(Event(wall_time=time.time(), step=row["step"], summary=Summary(value=items)))
         self.send_beside()
         self.writer.flush()
         for path in self.older:
@@ -42,10 +43,10 @@ class EventFiles:
 
     def send_beside(self) -> None:
         for row in self.histograms.rows():
-            self.writer.add_event(Event(step=row["step"], summary=Summary(value=[*histograms(row)])))
+            self.writer.add_event(Event(wall_time=time.time(), step=row["step"], summary=Summary(value=[*histograms(row)])))
         if not self.has_graph and (self.folder / GRAPH).exists():
             self.has_graph = True
-            self.writer.add_event(Event(graph_def=(self.folder / GRAPH).read_bytes()))
+            self.writer.add_event(Event(wall_time=time.time(), graph_def=(self.folder / GRAPH).read_bytes()))
 
     def finish(self) -> None:
         self.send_beside()

@@ -141,7 +141,7 @@ def run_id(run: RunDir) -> str:
 def has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    path = Path(os.path.expanduser(os.environ.get("NETRC", "~/.netrc")))  # noqa: PTH111  # works without a home
     try:
         return netrc.netrc(path).authenticators(urlparse(endpoint()).hostname or "") is not None
     except (OSError, netrc.NetrcParseError):
