@@ -162,22 +162,23 @@ def open(run: str | os.PathLike[str]) -> Run:  # noqa: A001  # the name that CON
 def as_set(overrides: Overrides | None) -> list[str]:
     """`{"train.epochs": 3}` as `--set` has it; JSON is YAML, and keeps a string a string."""
     if isinstance(overrides, Mapping):
-        return [f"{path}={json.dumps(value)}" for path, value in overrides.items()]
+        return [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in overrides.items()]
     return list(overrides or ())
 
 
 def ask(directory: RunDir, what: str) -> str:
-    """Leaves a request that the supervisor looks at every second; a run that waits in a queue is taken out of it.
+    """Leaves a request that the supervisor looks at every second; a run that waits in a queue is stopped by taking it out.
 
     Returns the state that it has now. Raises UsageError where nothing runs or waits, BackendError.
     """
     summary = standing(directory)
-    if summary.state == "queued" and summary.job is not None and taken_back(directory, what, summary):
+    ends = what in ("stop", "cancel")
+    if ends and summary.state == "queued" and summary.job is not None and taken_back(directory, what, summary):
         return standing(directory).state
     holder = owner(directory)
     if holder is not None and holder.get("by") == "worker":
         raise live(directory, holder)
-    if holder is None and summary.state != "queued" and summary.state not in LIVE:
+    if holder is None and summary.state not in LIVE and not (ends and summary.state == "queued"):
         raise UsageError(
             f"run {directory.id} is not running: it is {summary.state}{f' ({summary.reason})' if summary.reason else ''}"
         )

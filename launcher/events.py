@@ -1,7 +1,7 @@
 """The run's ledger: what happened, one JSON line each. The run's state is a fold over it.
 
-Written by the supervisor (decisions, attempts) and by rank 0 (first step, checkpoints, the end), each line with one append, so
-that the two cannot tear each other's lines.
+Written by the supervisor (decisions, attempts) and by rank 0 (first step, checkpoints, the end), and by commands (prepared,
+queued, a run taken out of its queue), each line with one append, so that no two tear each other's lines.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from launcher import backends, snapshot
+from launcher import backends, provenance, snapshot
 from launcher.errors import BackendError, UsageError, did_you_mean, near
 from launcher.events import record
 from launcher.load import dump_job
@@ -28,9 +29,13 @@ def copies(plan: Plan) -> bool:
 
 
 def prepare(job: Job, plan: Plan, runs: Path) -> RunDir:
-    """A new run directory, nothing started. Raises BackendError."""
+    """A new run directory, nothing started. Raises BackendError, and leaves nothing then."""
     run = new_run_dir(runs, job.name)
-    write(run, job, plan)
+    try:
+        write(run, job, plan)
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
     record(run, "prepared", backend=plan.backend)
     return run
 
@@ -58,7 +63,10 @@ def write(run: RunDir, job: Job, plan: Plan, *, code: Path | None = None) -> Non
             snapshot.share(run, code)
         elif copies(plan):
             snapshot.take(run, job)
+            provenance.keep_code(run, job.workdir)  # as it is now: a job may wait in its queue for days
         write_atomic(run.job, text)
         write_json(run.plan, plan.to_json())
     except OSError as error:
         raise BackendError(f"cannot write into {run.path}: {error.strerror}") from None
+    except UnicodeEncodeError as error:
+        raise BackendError(f"the job names something that is no UTF-8: {error.object!r}. Rename it") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.gpus import driver_gpus
-from launcher.rundir import RunDir, write_atomic, write_json
+from launcher.rundir import RunDir, read_json, write_atomic, write_json
 
 DIFF_LIMIT_BYTES = 10_000_000
 GIT_TIMEOUT_S = 10
@@ -19,18 +19,34 @@ HEADER = re.compile(r"^(Name|Version): *(.+)$", re.MULTILINE)
 
 
 def keep(run: RunDir, workdir: str) -> None:
-    """Writes provenance.json, and uncommitted.diff where the code differs from its commit."""
+    """What surrounds the code, in provenance.json; and the code, where keep_code() did not write of it when it was copied."""
+    known = read_json(run.provenance) or {}
+    if "packages" in known:
+        return
+    if "git" not in known:
+        known = keep_code(run, workdir)
+    surroundings = {"packages": packages(), "python": platform.python_version(), "host": host()}
+    write_json(run.provenance, known | surroundings)
+
+
+def keep_code(run: RunDir, workdir: str) -> dict[str, Any]:
+    """The code's commit, and uncommitted.diff where it differs from that. Of other code before it the record stays, numbered."""
     commit = git(workdir, "rev-parse", "HEAD")
     diff = git(workdir, "diff", "HEAD", "--no-color", "--no-ext-diff", "--binary") if commit else None
     untracked = git(workdir, "ls-files", "--others", "--exclude-standard") if commit else None
-    write_json(run.provenance, {
-        "git": {"commit": commit.strip(), "dirty": bool(diff), "untracked": (untracked or "").splitlines()} if commit else None,
-        "packages": packages(),
-        "python": platform.python_version(),
-        "host": host(),
-    })  # fmt: skip
+    found = {"commit": commit.strip(), "dirty": bool(diff), "untracked": (untracked or "").splitlines()} if commit else None
+    before = read_json(run.provenance) or {}
+    if "git" in before:
+        number = 1 + sum(1 for _ in run.path.glob("provenance-*.json"))
+        if before["git"] != found:
+            write_json(run.path / f"provenance-{number}.json", before)
+        if run.diff.exists() and run.diff.read_text() != diff:
+            run.diff.replace(run.diff.with_stem(f"{run.diff.stem}-{number}"))
     if diff and len(diff) <= DIFF_LIMIT_BYTES:
         write_atomic(run.diff, diff)
+    known = before | {"git": found}
+    write_json(run.provenance, known)
+    return known
 
 
 def git(folder: str, *arguments: str) -> str | None:

@@ -292,6 +292,12 @@ def locked(
                 file.close()
                 raise live(run, owner(run) or {}) from None
             time.sleep(0.05)
+        except OSError as error:  # NFS without lockd, Lustre without flock
+            file.close()
+            raise BackendError(
+                f"the file system of {run.path} keeps no locks ({error.strerror}), by which two processes are kept from one run: "
+                "mount it with locks, or choose another place with --runs DIR"
+            ) from None
     with file:
         file.truncate(0)
         holder = {

@@ -61,13 +61,13 @@ def refuse_too_much(folder: Path, sizes: dict[str, int]) -> None:
 
 def listed_by_git(folder: Path) -> list[str]:
     """Tracked and untracked files below the folder, those that are ignored apart; empty where git does not know it."""
-    command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         done = subprocess.run(command, capture_output=True, check=False)
     except OSError:
         return []
     names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name] if done.returncode == 0 else []
-    return list(spread(folder, names))
+    return list(spread(folder, dict.fromkeys(names)))  # of a merge each version is listed
 
 
 def spread(folder: Path, names: Iterable[str]) -> Iterator[str]:

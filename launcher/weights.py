@@ -3,6 +3,7 @@ the same job wherever and whenever it is read."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from launcher.checkpoints import MANIFEST, checkpoints
@@ -31,7 +32,7 @@ def settled(job: Job, runs: Path, *, later: bool = False) -> Job:
 
 def place(text: str, workdir: Path, runs: Path) -> Path:
     """Raises UsageError."""
-    path = workdir / Path(text).expanduser()
+    path = workdir / os.path.expanduser(text)  # noqa: PTH111  # works without a home
     named = "/" not in text and not text.endswith(FILES)
     try:
         if named or not path.exists():

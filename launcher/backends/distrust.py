@@ -31,7 +31,7 @@ class Grievance:
 
 
 def memory() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111  # works without a home
     return Path(state) / "launcher" / "nodes.json"
 
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
 import tempfile
-from pathlib import Path
 
 import click
 
@@ -30,7 +28,7 @@ def command(
     launch debug jobs/resnet.yaml --gradients
     launch debug train-my-own.yaml --pdb
     """
-    from launcher.cli.one_process import alone, environment, program, run_in_foreground
+    from launcher.cli.one_process import alone, environment, program, run_in_foreground, worker
     from launcher.errors import UsageError
     from launcher.load import dump_job, load_job
     from launcher.rundir import RunDir
@@ -50,5 +48,5 @@ def command(
     flags = [name for name, given in (("--anomaly", anomaly), ("--gradients", gradients), ("--pdb", pdb)) if given]
     with tempfile.TemporaryDirectory(prefix="launch-debug-") as folder:
         RunDir(folder).job.write_text(dump_job(job))
-        argv = [sys.executable, "-m", "launcher.worker", "debug", str(Path(folder)), *numbers, *flags]
+        argv = worker("debug", folder, *numbers, *flags)
         return run_in_foreground(argv, plan.entry.cwd, environment(plan))

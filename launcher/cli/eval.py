@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from launcher.cli import options
-from launcher.errors import LaunchError, UsageError
+from launcher.errors import LaunchError
 
 
 @click.command("eval")
@@ -52,17 +52,11 @@ def matrix(key: str, counts: list[list[int]]) -> Iterator[str]:
 
 def evaluated(run: Any, split: str, checkpoint: str | None) -> tuple[int, dict[str, Any] | None]:
     """The worker's exit code, and what it found. What else it prints goes to stderr. Raises UsageError, BackendError."""
-    from launcher.cli.one_process import alone, environment, shell_code
-    from launcher.load import load_job
+    from launcher.cli.one_process import on_run, shell_code
 
-    job = load_job(run.job)
-    if job.train is None:
-        raise UsageError(f"run {run.id} is a program of its own: eval is for train:, the built-in worker")
-    job, plan = alone(job)
-    chosen = ["--checkpoint", checkpoint] if checkpoint else []
-    argv = [sys.executable, "-m", "launcher.worker", "eval", str(run.path), "--split", split, *chosen, "--json"]
+    child = on_run(run, "eval", "--split", split, "--json", checkpoint=checkpoint)
     done = subprocess.run(
-        argv, cwd=plan.entry.cwd, env=environment(plan), stdout=subprocess.PIPE, text=True, errors="replace", check=False
+        child.argv, cwd=child.cwd, env=child.env, stdout=subprocess.PIPE, text=True, errors="replace", check=False
     )
     *others, last = done.stdout.splitlines() or [""]
     try:

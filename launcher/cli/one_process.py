@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from launcher.errors import BackendError, UsageError
@@ -23,7 +25,7 @@ PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
 def alone(job: Job) -> tuple[Job, Plan]:
     """The job on one rank of this machine."""
-    one = job.resources.model_copy(update={"nodes": 1, "procs_per_node": 1, "backend": "local"})
+    one = job.resources.model_copy(update={"nodes": 1, "spares": 0, "procs_per_node": 1, "backend": "local"})
     job = job.model_copy(update={"resources": one})
     plan = plan_for(job)
     return settle(job, plan), plan
@@ -46,15 +48,40 @@ def program(plan: Plan, *, pdb: bool) -> list[str]:
     return [*python, *(["-m"] if entry.kind == "module" else []), entry.target, *entry.argv]
 
 
-def of_run(run: RunDir, command: str, *arguments: str, checkpoint: str | None) -> int:
-    """The exit code of the worker's `command` on a run. Raises UsageError where it is none of the built-in worker."""
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """A process to be started."""
+
+    argv: list[str]
+    cwd: str
+    env: dict[str, str]
+
+
+def on_run(run: RunDir, command: str, *arguments: str, checkpoint: str | None) -> Child:
+    """The worker's `command` on a run, in this environment, whatever the run's own was; where its folder is gone, without it.
+
+    Raises UsageError where it is none of the built-in worker, BackendError.
+    """
     job = load_job(run.job)
     if job.train is None:
         raise UsageError(f"run {run.id} is a program of its own: {command} is for train:, the built-in worker")
-    _, plan = alone(job)
+    here = job.environment.model_copy(update={"container": None, "python": None})
+    _, plan = alone(job.model_copy(update={"environment": here}))
     chosen = ["--checkpoint", checkpoint] if checkpoint else []
-    argv = [sys.executable, "-m", "launcher.worker", command, str(run.path), *arguments, *chosen]
-    return run_in_foreground(argv, plan.entry.cwd, environment(plan))
+    cwd = run.fill(plan.entry.cwd)
+    argv = worker(command, str(run.path), *arguments, *chosen)
+    return Child(argv=argv, cwd=cwd if Path(cwd).is_dir() else str(Path.cwd()), env=environment(plan))
+
+
+def worker(*arguments: str) -> list[str]:
+    """Its own modules first (-P): a queue.py in the user's folder is not the library's."""
+    return [sys.executable, "-P", "-m", "launcher.worker", *arguments]
+
+
+def of_run(run: RunDir, command: str, *arguments: str, checkpoint: str | None) -> int:
+    """The exit code of the worker's `command` on a run. Raises UsageError, BackendError."""
+    child = on_run(run, command, *arguments, checkpoint=checkpoint)
+    return run_in_foreground(child.argv, child.cwd, child.env)
 
 
 def run_in_foreground(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> int:

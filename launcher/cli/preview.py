@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def command(spec: str, overrides: tuple[str, ...], out: str | None, samples: int
     launch preview jobs/resnet.yaml
     launch preview jobs/resnet.yaml --epoch 3 --samples 32 --out augmented.png
     """
-    from launcher.cli.one_process import alone, environment, run_in_foreground
+    from launcher.cli.one_process import alone, environment, run_in_foreground, worker
     from launcher.errors import UsageError
     from launcher.load import dump_job, load_job
     from launcher.rundir import RunDir
@@ -35,5 +34,5 @@ def command(spec: str, overrides: tuple[str, ...], out: str | None, samples: int
     with tempfile.TemporaryDirectory(prefix="launch-preview-") as folder:
         RunDir(folder).job.write_text(dump_job(job))
         chosen = ["--out", str(path), "--samples", str(samples), "--epoch", str(epoch)]
-        argv = [sys.executable, "-m", "launcher.worker", "preview", *chosen, folder]
+        argv = worker("preview", *chosen, folder)
         return run_in_foreground(argv, plan.entry.cwd, environment(plan))

@@ -54,7 +54,8 @@ def remove(run: RunDir) -> None:
     try:
         with locked(run):
             run.path.rename(hidden)
-        shutil.rmtree(hidden)
+        shutil.rmtree(hidden.resolve())
+        hidden.unlink(missing_ok=True)  # a link to where there is more room
     except OSError as error:
         raise BackendError(f"cannot remove {run.path}: {error.strerror}") from None
 

@@ -26,7 +26,7 @@ class Machine:
     slots: int | None = None
     """Ranks that it takes by its owner's word; None leaves it to its GPUs and cores."""
     agent: tuple[str, ...] = ()
-    """The command that starts its agent, where that is not simply the interpreter."""
+    """The command that starts its agent; empty: the interpreter alone."""
     env: Mapping[str, str] = field(default_factory=dict)
     """What ranks need there and nowhere else."""
     topology: Topology | None = None

@@ -56,11 +56,9 @@ def conducted(run: RunDir, signals: Signals, screen: Callable[[], None] | None) 
                 nothing = company.arrive(trials=search.board.sequence.total, parallel=search.parallel)
             if nothing is not None:
                 return nothing
-            if not run.provenance.exists():
-                origins.start()
+            origins.start()
             outcome = driven(search, signals)
-        if origins.ident is not None:
-            origins.join()
+        origins.join()
         return departed(search, outcome)
 
 

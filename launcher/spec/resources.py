@@ -26,7 +26,7 @@ class Resources(Frozen):
     """Where the job runs, and on how much."""
 
     backend: Literal["auto", "local", "slurm", "hosts"] = "auto"
-    """Where it executes; `auto`: on `hosts` if they are given, on Slurm where sbatch answers, else on this machine."""
+    """Where it executes; `auto`: on `hosts` if they are given, on Slurm where this machine belongs to one, else on this one."""
     nodes: Count | Annotated[NodeRange, Said("a mapping of min and max", "{min: 2, max: 4}")] = 1
     """Machines, or {min, max}: a training that loses a node then goes on with fewer. Locally, more than one is a rehearsal."""
     procs_per_node: Auto | Annotated[int, Field(ge=1, le=1024)] = "auto"

@@ -87,12 +87,10 @@ def supervise_held(run: RunDir, signals: Signals, screen: Callable[[], None] | N
     ):
         supervision = Supervision(run, job, plan, pool, follows=followed is not None)
         locks.callback(supervision.succession.abandon)
-        if not run.provenance.exists():
-            origins.start()
+        origins.start()
         drive(supervision, pool, signals, locks)
     supervision.succession.close()
-    if origins.ident is not None:
-        origins.join()
+    origins.join()
     assert supervision.outcome is not None
     return supervision.outcome
 

@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import launcher
-from launcher import api
+from launcher import api, backends
+from launcher.backends.waiting import Waiting
+from launcher.events import Summary, record
 from launcher.load import load_job
+from launcher.prepare import plan_for, prepare
 from launcher.rundir import locked
 
 
@@ -110,3 +114,45 @@ def test_a_supervisor_that_cannot_start_says_why(project: Path, monkeypatch: pyt
 def test_metrics_are_the_rows_so_far(by_hand: Any) -> None:
     by_hand(rows=[{"step": 1, "val/loss": 0.5}])
     assert launcher.open("last").metrics() == [{"step": 1, "val/loss": 0.5}]
+
+
+def test_a_training_from_python_takes_the_allocation_as_the_command_line_does(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from launcher.planning import planned
+
+    monkeypatch.setattr(backends, "QUEUES", {"local": SimpleNamespace(allocated=lambda: 3)})
+    asked: dict[str, Any] = {"backend": "local", "overrides": [], "runs": project}
+    spec = job(project, "true")
+    assert planned(spec, nodes=None, **asked)[1].world.nodes == 3
+    assert planned(spec, nodes=2, **asked)[1].world.nodes == 2
+
+
+def test_a_function_is_called_here_and_takes_no_nodes(project: Path) -> None:
+    for more in ({"nodes": 2}, {"backend": "slurm"}):
+        with pytest.raises(launcher.UsageError, match="nodes and backend have no meaning"):
+            launcher.sweep("none.yaml", objective="math:sqrt", **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("what", ["stop", "cancel", "stacks"])
+def test_only_an_end_takes_a_run_out_of_its_queue(project: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    spec = load_job(job(project, "true"))
+    run = prepare(spec, plan_for(spec), project / "runs")
+    record(run, "queued", job="12", backend="slurm")
+    waits = Waiting(number="12", state="PENDING")
+    taken: list[str] = []
+    queue = SimpleNamespace(take_back=taken.append)
+    monkeypatch.setattr(backends, "QUEUES", {"slurm": queue})
+    monkeypatch.setattr(api, "standing", lambda _run: Summary(state="queued", job="12", backend="slurm"))
+    monkeypatch.setattr(api, "Look", lambda _runs: SimpleNamespace(at=lambda _name: {} if taken else {"12": waits}))
+    if what == "stacks":
+        with pytest.raises(launcher.UsageError, match="is not running: it is queued"):
+            api.ask(run, what)
+    else:
+        api.ask(run, what)
+    assert taken == ([] if what == "stacks" else ["12"])
+
+
+def test_a_text_of_a_call_may_have_any_letter(project: Path) -> None:
+    spec = job(project, 'printf %s "$NOTE" | od -An -tx1 | grep -q "f0 9f 98 80"')
+    assert launcher.run(spec, overrides={"env.NOTE": "\U0001f600"}).state == "done"

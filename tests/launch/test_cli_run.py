@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ import pytest
 
 from launcher.events import summarize
 from launcher.rundir import RunDir, owner
+from tests.launch.conftest import Launch
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "NO_COLOR": "1"}
 
@@ -282,3 +284,14 @@ def end(run: RunDir) -> None:
     holder = owner(run)
     if holder is not None:
         os.kill(holder["pid"], signal.SIGKILL)
+
+
+def test_a_run_directory_that_cannot_be_filled_is_no_run(project: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (project / "j.yaml").write_text("run: {program: [sh, -c, exit]}\n")
+    monkeypatch.setattr("launcher.prepare.write_atomic", full)
+    said = launch("run", "j.yaml", "--prepare")
+    assert (said.code, "No space left on device" in said.err) == (3, True)
+    assert list((project / "runs").iterdir()) == []

@@ -238,6 +238,16 @@ def test_rm_tells_the_disk_use_and_removes(by_hand: Any, launch: Any, project: P
     assert list((project / "runs").iterdir()) == []
 
 
+def test_rm_of_a_link_removes_what_it_leads_to(by_hand: Any, launch: Any, project: Path) -> None:
+    run = by_hand()
+    run.path.rename(project / "large")
+    run.path.symlink_to(project / "large")
+    said = launch("rm", "last", "--yes")
+    assert (said.code, said.err) == (0, "")
+    assert list((project / "runs").iterdir()) == []
+    assert not (project / "large").exists()
+
+
 def test_rm_asks_and_refuses_without_a_terminal(by_hand: Any, launch: Any) -> None:
     run = by_hand()
     said = launch("rm", "last")

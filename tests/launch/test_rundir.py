@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -99,6 +100,15 @@ def test_what_cannot_be_read_has_no_lines(tmp_path: Path) -> None:
 def test_a_run_whose_lock_cannot_be_opened_cannot_be_held(tmp_path: Path) -> None:
     RunDir(tmp_path).lock.mkdir()
     with pytest.raises(BackendError, match="Is a directory"), locked(RunDir(tmp_path)):
+        pass
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unlocked(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("launcher.rundir.fcntl.flock", unlocked)
+    with pytest.raises(BackendError, match=r"keeps no locks \(No locks available\).*--runs DIR"), locked(RunDir(tmp_path)):
         pass
 
 

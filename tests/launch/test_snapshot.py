@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher import snapshot
+from launcher import provenance, snapshot
 from launcher.errors import UsageError
 from launcher.load import parse_job
-from launcher.rundir import RunDir
+from launcher.rundir import RunDir, read_json
 from launcher.spec import Job
 
 
@@ -116,3 +116,17 @@ def test_one_copy_is_shared_by_runs_that_can_be_moved_apart(folder: Path) -> Non
     moved = trial.path.rename(folder.parent / "elsewhere") / "code"
     assert (moved / "pkg/deep/é.py").read_text() == "2"
     assert (moved / "inside.py").readlink() == Path("train.py")
+
+
+def test_what_is_recorded_of_the_code_is_that_of_the_copy(tracked: Path) -> None:
+    run = RunDir(tracked / "runs" / "one")
+    run.path.mkdir(parents=True)
+    provenance.keep_code(run, str(tracked))
+    first = read_json(run.provenance)["git"]["commit"]
+    git(tracked, "commit", "--allow-empty", "-m", "later")
+    provenance.keep(run, str(tracked))  # as the job begins
+    told = read_json(run.provenance)
+    assert (told["git"]["commit"], "packages" in told) == (first, True)
+    provenance.keep_code(run, str(tracked))  # as it is resumed
+    assert read_json(run.provenance)["git"]["commit"] != first
+    assert read_json(run.path / "provenance-1.json")["git"]["commit"] == first

@@ -5,6 +5,7 @@ ssh.py          ssh as the carrier of an agent
 facts.py        what a machine says of itself: runs there
 asking.py       all are asked at once; what is wrong, in sentences
 allocation.py   the answers, as a Cluster
+check.py        what doctor looks at
 """
 
 from launcher.backends.hosts.allocation import cluster as cluster
