@@ -73,6 +73,9 @@ class RunDir:
     logs = Place("logs")
     wandb = Place("wandb")
     tensorboard = Place("tensorboard")
+    histograms = Place("tensorboard/histograms.jsonl")
+    graph = Place("tensorboard/graph.pb")
+    """Left by rank 0 for the views, which know no torch; a rank in turn imports nothing of TensorBoard."""
     plots = Place("plots")
     profile = Place("profile")
     requests = Place("requests")

@@ -20,7 +20,6 @@ from launcher.rundir import RunDir, json_lines, write_atomic
 from launcher.spec.log import Log, Tensorboard
 from launcher.worker.cadence import Cadence, cadence
 from launcher.worker.data.nested import on_device
-from launcher.worker.views.event_files import GRAPH, HISTOGRAMS
 
 BINS = 64
 
@@ -45,7 +44,7 @@ class Histograms:
             "weights": {name: counted(each.detach()) for name, each in named.items()},
             "gradients": {name: counted(each.grad) for name, each in named.items() if each.grad is not None},
         }
-        path = self.run.tensorboard / HISTOGRAMS
+        path = self.run.histograms
         if not self.begun:
             # Those of an earlier attempt that its checkpoint does not cover come again.
             kept = [each for each in json_lines(path) if each["step"] < self.step]
@@ -89,7 +88,7 @@ def draw_graph(
     run: RunDir, log: Log, model: nn.Module, inputs: tuple[str, ...], some: Callable[[], Any], dtype: torch.dtype | None
 ) -> None:
     """Once in a run, where the job asks for it. A model that cannot be traced is told of: the training goes on."""
-    path = run.tensorboard / GRAPH
+    path = run.graph
     if not isinstance(log.tensorboard, Tensorboard) or not log.tensorboard.graph or path.exists():
         return
     from torch.utils.tensorboard._pytorch_graph import graph

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from launcher.rundir import RunDir
 from launcher.worker.views.follow import Follower, Row, values
 
 SUFFIX = ".launcher"
-HISTOGRAMS = "histograms.jsonl"
-GRAPH = "graph.pb"
 
 
 class EventFiles:
@@ -24,11 +22,11 @@ class EventFiles:
     TensorBoard drops what it knows from a session's start on, so that even where both files stand, each step shows once.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.older = list(folder.glob(f"*{SUFFIX}"))
-        self.histograms, self.has_graph = Follower(folder / HISTOGRAMS), False
-        self.writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
+    def __init__(self, run: RunDir) -> None:
+        self.graph, self.has_graph = run.graph, False
+        self.older = list(run.tensorboard.glob(f"*{SUFFIX}"))
+        self.histograms = Follower(run.histograms)
+        self.writer = EventFileWriter(str(run.tensorboard), filename_suffix=SUFFIX)
         self.writer.add_event(Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)))
 
     def send(self, rows: list[Row]) -> None:
@@ -44,9 +42,9 @@ class EventFiles:
     def send_beside(self) -> None:
         for row in self.histograms.rows():
             self.writer.add_event(Event(wall_time=time.time(), step=row["step"], summary=Summary(value=[*histograms(row)])))
-        if not self.has_graph and (self.folder / GRAPH).exists():
+        if not self.has_graph and self.graph.exists():
             self.has_graph = True
-            self.writer.add_event(Event(wall_time=time.time(), graph_def=(self.folder / GRAPH).read_bytes()))
+            self.writer.add_event(Event(wall_time=time.time(), graph_def=self.graph.read_bytes()))
 
     def finish(self) -> None:
         self.send_beside()

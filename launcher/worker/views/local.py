@@ -30,7 +30,7 @@ class Local:
         if log.tensorboard:
             from launcher.worker.views.event_files import EventFiles
 
-            self.views.append(EventFiles(run.tensorboard))
+            self.views.append(EventFiles(run))
 
     def send(self, rows: list[Row]) -> None:
         self.views = [view for view in self.views if self._done(partial(view.send, rows))]
