@@ -1,4 +1,4 @@
-"""`launch list` and `launch status` with 1,000 runs of 60 events. Reach: <= 1.0 s.
+"""`launch list` and `launch status` with 1,000 runs of 60 events and 500 logged rows. Reach: <= 1.0 s.
 
 python tests/benchmarks/status_many.py [RUNS]
 """
@@ -20,6 +20,7 @@ from launcher.rundir import RunDir, write_json
 
 LAUNCH = str(Path(sys.executable).with_name("launch"))
 EVENTS = 60
+ROWS = 500
 TIMES = 5
 
 
@@ -33,13 +34,19 @@ def make(runs: Path, count: int) -> None:
         run.job.write_text(text)
         write_json(run.plan, plan.to_json(), durable=False)
         run.events.write_text("".join(json.dumps(event(each)) + "\n" for each in range(EVENTS)))
-        run.metrics.write_text('{"step": 100}\n')
+        run.metrics.write_text("".join(json.dumps({"step": each, "train/loss": 0.5}) + "\n" for each in range(ROWS)))
+        run.timings.write_text("".join(json.dumps(timing(each)) + "\n" for each in range(ROWS)))
 
 
 def event(number: int) -> dict[str, object]:
     kinds = {0: "prepared", 1: "supervising", 2: "attempt", 3: "running", EVENTS - 1: "done"}
     return {"time": f"2026-01-01T00:{number // 60:02}:{number % 60:02}.000+00:00", "event": kinds.get(number, "checkpoint"),
             "attempt": 1, "step": number}  # fmt: skip
+
+
+def timing(step: int) -> dict[str, object]:
+    return {"step": step, "attempt": 1, "samples_per_s": 505.1, "step_s": [0.25], "data_share": [0.01], "compute_s": [0.2],
+            "checkpoint_s": 0.0, "evaluation_s": 0.0, "memory_mb": 512.3}  # fmt: skip
 
 
 def main() -> None:

@@ -51,7 +51,8 @@ def trained(argv: list[str], run: RunDir) -> tuple[str, str]:
     return hashlib.sha256(weights.read_bytes()).hexdigest(), run.metrics.read_text()
 
 
-@pytest.mark.parametrize("world_size", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long  # tests/contracts/test_ordinary_ranks.py compares the same, from outside
+@pytest.mark.parametrize("world_size", [1, 2])
 def test_however_it_is_started_the_bits_are_the_same(tmp_path: Path, world_size: int) -> None:
     outcomes = [trained(argv, run_of(tmp_path / str(number), job())) for number, argv in enumerate(STARTS[world_size])]
     assert len(set(outcomes)) == 1

@@ -49,6 +49,7 @@ def test_thirty_sigmoid_layers_vanish(tmp_path: Path) -> None:
     assert told(run) == ["vanishing gradients"]
 
 
+@pytest.mark.long
 def test_relu_kaiming_and_batch_norm_train_thirty_layers(tmp_path: Path) -> None:
     run = run_with(
         tmp_path, 1, model=DEEP | {"hidden": [64] * 30, "activation": "relu", "batch_norm": True}, data=FLAT, max_steps=180,
