@@ -10,7 +10,7 @@ from launcher.errors import BackendError, UsageError, did_you_mean, near
 from launcher.events import record
 from launcher.load import dump_job
 from launcher.plan import Plan, make_plan, settle
-from launcher.rundir import PLACEHOLDER, RunDir, new_run_dir, write_atomic, write_json
+from launcher.rundir import PLACEHOLDER, RunDir, locked, new_run_dir, write_atomic, write_json
 from launcher.spec import Job
 
 
@@ -33,6 +33,8 @@ def prepare(job: Job, plan: Plan, runs: Path) -> RunDir:
     run = new_run_dir(runs, job.name)
     try:
         write(run, job, plan)
+        with locked(run):  # where the file system keeps no locks there shall be no run
+            pass
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise

@@ -35,15 +35,15 @@ def keep_code(run: RunDir, workdir: str) -> dict[str, Any]:
     diff = git(workdir, "diff", "HEAD", "--no-color", "--no-ext-diff", "--binary") if commit else None
     untracked = git(workdir, "ls-files", "--others", "--exclude-standard") if commit else None
     found = {"commit": commit.strip(), "dirty": bool(diff), "untracked": (untracked or "").splitlines()} if commit else None
-    before = read_json(run.provenance) or {}
-    if "git" in before:
+    kept = diff.encode() if diff and len(diff) <= DIFF_LIMIT_BYTES else b""
+    before, earlier = read_json(run.provenance) or {}, run.diff.read_bytes() if run.diff.exists() else b""
+    if "git" in before and ((before["git"] or {}).get("commit"), earlier) != ((found or {}).get("commit"), kept):
         number = 1 + sum(1 for _ in run.path.glob("provenance-*.json"))
-        if before["git"] != found:
-            write_json(run.path / f"provenance-{number}.json", before)
-        if run.diff.exists() and run.diff.read_text() != diff:
+        write_json(run.path / f"provenance-{number}.json", before)
+        if earlier:
             run.diff.replace(run.diff.with_stem(f"{run.diff.stem}-{number}"))
-    if diff and len(diff) <= DIFF_LIMIT_BYTES:
-        write_atomic(run.diff, diff)
+    if kept:
+        write_atomic(run.diff, kept)
     known = before | {"git": found}
     write_json(run.provenance, known)
     return known

@@ -31,14 +31,16 @@ class Grievance:
 
 
 def memory() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111  # works without a home
+    """Raises RuntimeError for a user without a home."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "launcher" / "nodes.json"
 
 
 def remembered(now: float) -> list[Grievance]:
     """Those that have not expired; a file that cannot be read remembers nothing."""
-    said = read_json(memory())
-    found = []
+    said, found = None, []
+    with suppress(RuntimeError):
+        said = read_json(memory())
     for each in said if isinstance(said, list) else []:
         with suppress(TypeError):
             found.append(Grievance(**each))
@@ -52,7 +54,7 @@ def hold_against(host: str, what: str, *, run: str, weight: float) -> None:
     kept = [each for each in known if (each.host, each.run) != (host, run)]
     # However often a run complains of a host, it counts once.
     kept.append(Grievance(host=host, time=now, weight=min(before + weight, ENOUGH), what=what, run=run))
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
         write_json(memory(), [asdict(each) for each in kept], durable=False)
 
 

@@ -79,7 +79,7 @@ class Saver:
         Waits for the save before it. Raises WorkerError where that one failed, or where the state holds what no checkpoint can.
         """
         began = time.monotonic()
-        self.world.await_first(self._written)
+        self.world.await_first(self.written)
         self.wait()
         state.collect(self.world)
         ranks = rank_state.collect(state.model, self.world)
@@ -107,7 +107,8 @@ class Saver:
             failure, self.failure = self.failure, None
             raise failure
 
-    def _written(self, patience_s: float) -> bool:
+    def written(self, patience_s: float) -> bool:
+        """Whether no save goes on behind any more, after at most so many seconds."""
         if self.thread is not None:
             self.thread.join(patience_s)
         return self.thread is None or not self.thread.is_alive()

@@ -109,7 +109,7 @@ def best_checkpoint(run: RunDir, training: Training, now: dict[str, float]) -> P
     world, monitored = training.world, training.job.keep_best
     if monitored is None:
         return None
-    name = world.broadcast(best_before(run, monitored, now) if world.first else None)
+    name = world.by_first(lambda: best_before(run, monitored, now))
     return run.checkpoints / name if name is not None else None
 
 

@@ -23,7 +23,7 @@ def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint:
     if getattr(job.train.data, split) is None:
         raise WorkerError(f"the job has no train.data.{split} to evaluate", kind="spec")
     chosen = world.by_first(lambda: choose(run, job, checkpoint))
-    training = build(run, as_it_is(job) if split == "train" else job, world)
+    training = build(run, as_it_is(job, split), world)
     if checkpoint is None:  # a run that goes on may have removed it since
         chosen = world.by_first(lambda: choose(run, job, None))
     load_model_weights(run.checkpoints / str(chosen), training.model)
@@ -35,10 +35,12 @@ def evaluate_run(run: RunDir, job: Job, world: World, *, split: str, checkpoint:
     return 0
 
 
-def as_it_is(job: Job) -> Job:
-    """The training set, where it is evaluated, has each sample once and unchanged."""
+def as_it_is(job: Job, split: str) -> Job:
+    """The training set, where it is evaluated, has each sample once and unchanged. Elsewhere a loss may weigh by its classes, and
+    those that smote makes count."""
     assert job.train is not None
-    plain: dict[str, Any] = {"augment": [], "sampling": None, "smote": None, "drop_last": False, "shuffle": False}
+    plain: dict[str, Any] = {"augment": [], "sampling": None, "drop_last": False, "shuffle": False}
+    plain |= {"smote": None} if split == "train" else {}
     data = job.train.data.model_copy(update=plain)
     return job.model_copy(update={"train": job.train.model_copy(update={"data": data})})
 

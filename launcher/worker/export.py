@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -102,6 +103,8 @@ def to_disk(save: Callable[[], None]) -> None:
     try:
         save()
     except RuntimeError as error:
+        if not re.search(r"PytorchStreamWriter|inline_container|unexpected pos", str(error)):
+            raise
         raise OSError(str(error).splitlines()[0]) from None
 
 

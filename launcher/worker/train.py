@@ -69,6 +69,7 @@ def train(run: RunDir, job: Job, world: World) -> int:
                         values = evaluate_now(training, "val")
                     last |= ran_out(run, training.spec.early_stopping, state, records.measured(settled) | values, world)
                 if last and "test" in training.loaders:
+                    world.await_first(saver.written)
                     saver.wait()
                     values |= final_test(run, training, records.measured(settled) | values)
                 improved = records.row(settled, values)

@@ -136,8 +136,8 @@ def set_threads(job: Job, world: World) -> None:
 
 
 def patience_s(wanted_s: float, retry: Retry) -> float:
-    """Of a collective. Where it would give up with the hang watch, that comes first: it keeps the stacks of all ranks, while a
-    collective that times out does so on the ranks that wait, and not on the one that hangs."""
+    """Of a collective. Where it would give up with the hang watch, that comes first, once a step was made: it keeps the stacks of
+    all ranks, while a collective times out on the ranks that wait, and not on the one that hangs."""
     watch_s = retry.hang_timeout.seconds
     return wanted_s if wanted_s < watch_s or not watch_s else max(wanted_s, watch_s + WATCH_FIRST_S)
 

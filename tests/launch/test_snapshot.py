@@ -130,3 +130,10 @@ def test_what_is_recorded_of_the_code_is_that_of_the_copy(tracked: Path) -> None
     provenance.keep_code(run, str(tracked))  # as it is resumed
     assert read_json(run.provenance)["git"]["commit"] != first
     assert read_json(run.path / "provenance-1.json")["git"]["commit"] == first
+    for text in ("a\r\n", "a\r\n", "b\n"):
+        (tracked / "train.py").write_bytes(text.encode())
+        provenance.keep_code(run, str(tracked))
+    changes = [path.read_text() for path in sorted(run.path.glob("uncommitted-*.diff"))]
+    assert [any(f"+{word}" in change for change in changes) for word in ("changed", "a", "b")] == [True, True, False]
+    assert "+b" in run.diff.read_text()
+    assert len(changes) == 3

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import Subset
 
 from launcher.load import parse_job
 from launcher.worker.data.arrays import Prepared
+from launcher.worker.data.nested import on_device
 from launcher.worker.data.new import new_data
 from launcher.worker.data.splits import make_dataset, make_datasets
 from launcher.worker.errors import WorkerError
@@ -101,6 +103,19 @@ def test_new_data_are_normalised_as_the_training_data_were_whatever_file_they_ar
     own = whole.dataset.tensors[0][whole.indices] if isinstance(whole, Subset) else whole.tensors[0]
     torch.testing.assert_close(own.mean(0), torch.zeros(4), atol=1e-6, rtol=0)
     assert torch.equal(found, prepared.statistics.normalized(torch.from_numpy(later)))
+
+
+def test_a_split_that_takes_nothing_from_the_training_set_does_without_it(tmp_path: Path) -> None:
+    np.savez(tmp_path / "test.npz", x=np.zeros((3, 2), np.float32), y=np.arange(3))
+    both = {name: {"target": "npz", "path": str(tmp_path / f"{name}.npz")} for name in ("train", "test")}
+    assert len(make_dataset(spec(**both), "test")) == 3
+
+
+def test_packed_sequences_are_moved_whole_but_for_what_torch_reads_on_the_host() -> None:
+    packed = pack_sequence([torch.ones(2, 3), torch.ones(4, 3)], enforce_sorted=False)
+    moved, own = on_device(packed, torch.device("meta"), None), packed.to("meta")
+    for name in ("data", "batch_sizes", "sorted_indices", "unsorted_indices"):
+        assert getattr(moved, name).device == getattr(own, name).device
 
 
 def test_new_data_of_another_shape_are_told(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ def mapped(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
         case Mapping():
             return {key: mapped(value, change) for key, value in batch.items()}
         case PackedSequence():  # whose batch_sizes stay on the host
-            return batch._replace(data=change(batch.data))
+            orders = {name: getattr(batch, name) for name in ("sorted_indices", "unsorted_indices")}
+            moved = {name: change(order) for name, order in orders.items() if order is not None}
+            return batch._replace(data=change(batch.data), **moved)
         case tuple() if hasattr(batch, "_fields"):
             return type(batch)(*(mapped(value, change) for value in batch))
         case tuple():

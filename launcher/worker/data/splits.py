@@ -49,7 +49,8 @@ def make_dataset(spec: Train, split: str) -> Any:
     if target is None:
         raise WorkerError(f"the job has no train.data.{split}", kind="spec")
     dataset = made(target, split)
-    if split == "train" or not isinstance(dataset, Named):
+    prepared = isinstance(dataset, Named) and (dataset.names is not None or getattr(dataset, "statistics", None) is not None)
+    if split == "train" or not prepared:  # the training set may be large, or not there
         return dataset
     return alike(dataset, made(spec.data.train, "train"), target, f"train.data.{split}")
 
