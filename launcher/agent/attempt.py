@@ -19,9 +19,9 @@ from launcher.topology import Share
 FORK_SERVER_DIED = 255
 STEP_EVERY_S = 0.5
 KILL_LIMIT_S = 3.0
-KILL_LIMIT_CUDA_S = 60.0
-"""A driver takes its time to give back the memory of a process that is gone: a second for 10 GB that were page-locked."""
 """By then a healthy fork server has told of every killed rank's end."""
+KILL_LIMIT_CUDA_S = 60.0
+"""The same where a driver has memory to give back: a process that had page-locked 10 GB takes about a second longer to end."""
 
 
 class Rank:
