@@ -292,7 +292,8 @@ def test_files_of_the_folder_are_in_nobodys_way(run: RunDir, tmp_path: Path) -> 
 def test_a_run_whose_folder_is_gone_is_evaluated_all_the_same(run: RunDir, tmp_path: Path) -> None:
     job = run.job.read_text()
     gone = re.sub(r"(?m)^workdir: .*$", f"workdir: {tmp_path / 'gone'}", job)
-    run.job.write_text(gone.replace("container: null", "container: some/image"))
+    run.job.write_text(gone.replace("\nenvironment:\n", "\nenvironment:\n  container: some/image\n"))
+    assert "some/image" in run.job.read_text()
     try:
         of = [run.path.name, "--runs", str(run.path.parent)]
         done = subprocess.run([sys.executable, "-m", "launcher", "eval", *of], cwd=tmp_path, capture_output=True, text=True)
