@@ -6,6 +6,8 @@ import json
 import random
 import signal
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ JOB: dict[str, Any] = {
             "batch_size": 50,
         },
         "metrics": ["accuracy"],
-        "epochs": 6,
+        "epochs": 4,
         "clip_grad_norm": 1.0,
     },
     "checkpoint": {"every": "7 steps", "keep_best": "val/accuracy"},
@@ -56,15 +58,17 @@ def outcome(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[dict[str, Any], float]]:
-    """By number of ranks: how it ends, and how long it takes (seconds)."""
-    found = {}
-    for ranks in (1, 2, 3):
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[dict[str, Any], float]]:
+    """Of a number of ranks: how it ends, and how long it takes (seconds)."""
+
+    @cache
+    def of(ranks: int) -> tuple[dict[str, Any], float]:
         bench = Bench(tmp_path_factory.mktemp(f"undisturbed-{ranks}"))
         began = time.monotonic()
         assert bench.wait(bench.launch(str(bench.spec(job(ranks))))) == 0, bench.screen()
-        found[ranks] = outcome(bench.run()), time.monotonic() - began
-    return found
+        return outcome(bench.run()), time.monotonic() - began
+
+    return of
 
 
 def choose(victim: str, pid: int, dice: random.Random) -> list[Any]:
@@ -98,9 +102,9 @@ def kill_and_resume(bench: Bench, ranks: int, seconds: float, seed: int) -> dict
     return outcome(bench.run())
 
 
-@pytest.mark.parametrize(("seed", "ranks"), [(seed, 1 + (seed + 1) % 3) for seed in range(len(VICTIMS))])
+@pytest.mark.parametrize(("seed", "ranks"), [(seed, 1 + (seed + 1) % 2) for seed in range(len(VICTIMS))])
 def test_it_ends_as_if_undisturbed(bench: Bench, undisturbed: Any, ranks: int, seed: int) -> None:
-    expected, seconds = undisturbed[ranks]
+    expected, seconds = undisturbed(ranks)
     assert kill_and_resume(bench, ranks, seconds, seed) == expected
 
 
@@ -108,5 +112,5 @@ def test_it_ends_as_if_undisturbed(bench: Bench, undisturbed: Any, ranks: int, s
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(100, 130))
 def test_it_ends_as_if_undisturbed_thirty_times(bench: Bench, undisturbed: Any, ranks: int, seed: int) -> None:
-    expected, seconds = undisturbed[ranks]
+    expected, seconds = undisturbed(ranks)
     assert kill_and_resume(bench, ranks, seconds, seed) == expected

@@ -37,7 +37,7 @@ def all_at_once(bench: Bench, launches: int) -> None:
 
 
 def test_launches_of_one_moment_keep_apart(bench: Bench) -> None:
-    all_at_once(bench, 5)
+    all_at_once(bench, 3)
 
 
 @pytest.mark.long

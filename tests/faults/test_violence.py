@@ -18,7 +18,17 @@ from typing import Any
 import pytest
 
 from tests.faults.conftest import Bench, until
-from tests.faults.mischief import FAULTS, all_killed, damaged_checkpoint, disk_full, killed, lock_deleted, logs_deleted
+from tests.faults.mischief import (
+    FAULTS,
+    all_killed,
+    damaged_checkpoint,
+    disk_full,
+    frozen,
+    killed,
+    lock_deleted,
+    logs_deleted,
+    terminated,
+)  # fmt: skip
 from tests.faults.processes import kill_all, left
 from tests.faults.test_killed_at_any_instant import JOB, outcome
 
@@ -26,7 +36,7 @@ HUNG_S = 180.0
 MOST_RESUMES = 4
 LINGERS_S = 5.0
 """So long there may be something in shared memory of a stranger's training that is ending."""
-NEARLY_COVERED = {killed, all_killed, damaged_checkpoint, lock_deleted, logs_deleted, disk_full}
+NEARLY_COVERED = {killed, terminated, frozen, all_killed, damaged_checkpoint, lock_deleted, logs_deleted, disk_full}
 """By tests of their own."""
 SMALL = {**JOB["train"]["model"], "hidden": [64, 64]}
 SCRIPT = """

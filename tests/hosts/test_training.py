@@ -49,6 +49,7 @@ def test_stopped_continued_and_robbed_of_a_host(seat: Seat, undisturbed: str) ->
     assert "h3 takes the place of h2" in seat.events("failure")[0]["reason"]
 
 
+@pytest.mark.long  # nearly covered under Slurm
 def test_torchrun_in_the_agents_place(seat: Seat, undisturbed: str) -> None:
     seat.write("mine.py", CODE)
     seat.write(PACE, "")

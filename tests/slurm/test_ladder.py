@@ -30,6 +30,7 @@ def test_a_spare_takes_the_place_of_a_lost_node(counting: Counting) -> None:
     assert len(events(run, "supervising")) == 1
 
 
+@pytest.mark.long
 def test_a_lost_node_without_a_spare_is_left_behind_by_the_successor(counting: Counting) -> None:
     run = counting.launch(60, resources={"nodes": 2})
     wait_for(run, "running")

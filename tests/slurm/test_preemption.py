@@ -7,7 +7,7 @@ import pytest
 from tests.slurm.counting import Counting, events, wait_for, wait_for_counting, wait_for_end
 
 
-@pytest.mark.parametrize("partition", ["low", "swift", pytest.param("scav", marks=pytest.mark.long)])
+@pytest.mark.parametrize("partition", ["low", *(pytest.param(name, marks=pytest.mark.long) for name in ("swift", "scav"))])
 def test_a_preempted_run_saves_and_comes_back(counting: Counting, partition: str) -> None:
     """With 5 s of grace where Slurm would requeue (low) or cancel (scav), and with none (swift)."""
     run = counting.launch(60, resources={"nodes": 2, "slurm": {"partition": partition}})

@@ -148,7 +148,7 @@ CASES = {"train": trainings(), "ranks": st.sampled_from([1, 2]), "at": st.intege
 QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate), database=None)
 
 
-@settings(QUIET, max_examples=4, derandomize=True)
+@settings(QUIET, max_examples=2, derandomize=True)
 @given(**CASES)
 def test_killed_at_any_step_it_ends_with_the_same_bits(train: dict[str, Any], ranks: int, at: int) -> None:
     ends_the_same(train, ranks, at)

@@ -37,7 +37,7 @@ def f1_of_each(runs: dict[str, RunDir]) -> dict[str, float]:
     return found
 
 
-@pytest.fixture(scope="module", params=[3, 17])
+@pytest.fixture(scope="module", params=[3, pytest.param(17, marks=pytest.mark.long)])
 def f1(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     folder = tmp_path_factory.mktemp("imbalanced")
     jobs = {"plain": job(), **{name: job(**remedy) for name, remedy in REMEDIES.items()}}

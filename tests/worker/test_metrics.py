@@ -26,8 +26,6 @@ from launcher.worker.world import World, detect
 from tests.worker.worlds import ALONE, a_job, in_world, on_ranks, run_of, train_run
 
 CLASSES = 5
-SIZES = (1, 2, 3, 4, 7, 31, 100, 400)
-ALL_SIZES = range(1, 401)
 MICRO = 37
 Values = dict[str, float]
 
@@ -202,8 +200,8 @@ def difference(found: float, expected: float) -> float:
 @pytest.mark.parametrize(
     ("world_size", "sizes"),
     [
-        (1, SIZES),
-        (4, SIZES[:5]),
+        (1, (1, 2, 7, 31, 400)),
+        (4, (1, 3, 31)),
         *(pytest.param(world, range(1, 401), marks=pytest.mark.long) for world in (1, 2, 3, 4)),
     ],
 )
