@@ -41,6 +41,8 @@ AFTER: dict[str, State] = {
 
 NOT_BEGUN = "prepared, nothing was started yet: begin with launch resume"
 
+DIED = "its supervisor died (stale lock): continue with launch resume"
+
 LEFT_TO = "its supervisor died: job {} goes on, which was queued beforehand"
 
 ENDS_RUNNING = frozenset(
@@ -164,7 +166,7 @@ def summarize(run: RunDir) -> Summary:
             return replace(summary, state="done")
         if summary.successor is not None:
             return replace(summary, state="queued", job=summary.successor, reason=LEFT_TO.format(summary.successor))
-        return replace(summary, state="stopped", reason="its supervisor died (stale lock): continue with launch resume")
+        return replace(summary, state="stopped", reason=DIED)
     if summary.reason == NOT_BEGUN and supervised:
         return replace(summary, state="starting", reason=None)
     return summary

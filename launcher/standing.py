@@ -13,7 +13,7 @@ from dataclasses import replace
 from launcher import backends
 from launcher.backends.waiting import Waiting
 from launcher.errors import BackendError, UsageError
-from launcher.events import LIVE, Summary, fold, ledger, summarize
+from launcher.events import DIED, LIVE, Summary, fold, ledger, summarize
 from launcher.rundir import RunDir, refuse_live
 
 SURE = LIVE | {"done", "failed", "cancelled"}
@@ -58,8 +58,10 @@ def standing(run: RunDir, look: Look | None = None, *, holding: bool = False) ->
         told = fold(entries)
         hosts = [entry.get("host") for entry in entries if entry["event"] == "supervising"]
         died_here = told.state in LIVE and hosts[-1:] == [socket.gethostname()]
-    if told.state not in LIVE | {"queued"} or (died_here and told.successor is None):
+    if told.state not in LIVE | {"queued"}:
         return told if holding else summary
+    if died_here and told.successor is None:  # on this very machine, whose locks are seen, nobody has it
+        return replace(told, state="stopped", reason=DIED)
     look = look or Look([run])
     try:
         jobs = look.at(summary.backend)

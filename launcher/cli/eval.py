@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -58,11 +59,17 @@ def evaluated(run: Any, split: str, checkpoint: str | None) -> tuple[int, dict[s
     done = subprocess.run(
         child.argv, cwd=child.cwd, env=child.env, stdout=subprocess.PIPE, text=True, errors="replace", check=False
     )
-    *others, last = done.stdout.splitlines() or [""]
-    try:
-        values = json.loads(last)
-    except ValueError:
-        values, others = None, [*others, last]
+    values, others = last_object(done.stdout)
     if any(others):
         print("\n".join(others).rstrip("\n"), file=sys.stderr)
-    return shell_code(done.returncode), values if isinstance(values, dict) else None
+    return shell_code(done.returncode), values
+
+
+def last_object(printed: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """The last line that is a JSON object, and the others: the user's code may print before it, and at its exit."""
+    lines = printed.splitlines()
+    for number in reversed(range(len(lines))):
+        with suppress(ValueError):
+            if isinstance(found := json.loads(lines[number]), dict):
+                return found, [*lines[:number], *lines[number + 1 :]]
+    return None, lines

@@ -54,6 +54,8 @@ def starts(run: RunDir, plan: Plan, job: Job) -> Iterator[Row]:
         yield "sbatch", shlex.join(QUEUES[plan.backend].by_hand(run, job, plan))
         return
     yield "supervise", shlex.join(map(run.fill, plan.supervisor))
+    if job.sweep is not None:  # whose trials are trainings of their own
+        return
     if plan.world.nodes == 1 or plan.rehearsal:
         yield "torchrun", plain_torchrun(plan, run.fill)
         return

@@ -57,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
 
         with joined(job) as world:
             return evaluate_run(run, job, world, split=options.split, checkpoint=options.checkpoint, as_json=options.json)
+    if job.sweep is not None:
+        raise WorkerError(f"{run.job} describes a sweep: start it with 'launch resume {run.path}'", kind="spec")
     from launcher.worker.train import train
 
     with held(run), joined(job) as world:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import launcher.cli.init
+from launcher.cli.eval import last_object
 from launcher.load import load_job
 
 TORCH = importlib.util.find_spec("torch") is not None
@@ -130,6 +131,19 @@ def test_debug_refuses_in_a_sentence(project: Path, job: str, words: list[str], 
 def debugged(*words: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "launcher", "debug", "j.yaml", *words]
     return subprocess.run(argv, input=typed, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment})
+
+
+@pytest.mark.parametrize(
+    ("printed", "values", "others"),
+    [
+        ('loading\n{"val/loss": 0.5}\n', {"val/loss": 0.5}, ["loading"]),
+        ('{"mine": 1}\n{"val/loss": 0.5}\nbye\n3\n', {"val/loss": 0.5}, ['{"mine": 1}', "bye", "3"]),
+        ("[1]\nTraceback\n", None, ["[1]", "Traceback"]),
+        ("", None, []),
+    ],
+)
+def test_what_a_users_code_prints_beside_an_evaluation_is_not_taken_for_it(printed: str, values: Any, others: list[str]) -> None:
+    assert last_object(printed) == (values, others)
 
 
 def test_eval_is_for_trainings(launch: Any, by_hand: Any) -> None:

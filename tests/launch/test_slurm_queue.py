@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,14 +12,16 @@ from typing import Any
 import pytest
 
 from launcher.agent import batch_host
+from launcher.backends import QUEUES
 from launcher.backends.slurm import again, array, partitions, standing, start_agents
 from launcher.backends.slurm.queue import asked, read_json, read_text
 from launcher.backends.waiting import Waiting
-from launcher.errors import BackendError
-from launcher.events import Summary
+from launcher.errors import BackendError, UsageError
+from launcher.events import Summary, record
 from launcher.load import parse_job
 from launcher.rundir import RunDir
-from launcher.standing import by_queue
+from launcher.standing import by_queue, refuse_busy
+from launcher.standing import standing as standing_of
 
 RECORDED = Path(__file__).parents[1] / "golden" / "squeue"
 
@@ -137,6 +141,20 @@ def test_run_stands_as_its_ledger_and_the_queue_say(told: Summary, state: str, j
 def test_supervisor_that_died_is_not_believed_alive_by_its_allocation(successor: str | None, state: str, says: str) -> None:
     now = by_queue(Summary(state="running", job="2", successor=successor), JOBS, died="n1 is dead")
     assert (now.state, now.reason) == (state, says)
+
+
+@pytest.mark.parametrize(("host", "refused"), [(socket.gethostname(), False), ("another", True)])
+def test_a_run_whose_supervisor_died_in_an_allocation_is_gone_on_with_where_its_lock_is_seen(
+    host: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QUEUES["slurm"], "waiting", lambda users: JOBS)
+    monkeypatch.setattr(QUEUES["slurm"], "dead_hosts", dict)
+    run = RunDir(tmp_path)
+    record(run, "supervising", backend="slurm", host=host, job="2")
+    record(run, "running", attempt=1)
+    with pytest.raises(UsageError, match="is running as job 2") if refused else nullcontext():
+        refuse_busy(run, holding=True)
+    assert (standing_of(run).state, standing_of(run).job) == (("running", "2") if refused else ("stopped", "2"))
 
 
 SINFO = "main*|0/4/0/4|infinite|up|OFF\nshort|0/2/0/2|5:00|up|OFF\nbig|0/16/0/16|2-00:00:00|down|OFF\n"

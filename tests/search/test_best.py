@@ -92,8 +92,8 @@ sweep: {{metric: val/accuracy, goal: maximize, folds: 5}}
 @pytest.mark.parametrize(
     ("given", "data", "theirs"),
     [
-        pytest.param(IRIS, datasets.load_iris, make_pipeline(StandardScaler(), LogisticRegression(C=10)), marks=pytest.mark.long),
-        (DIGITS, datasets.load_digits, LogisticRegression(max_iter=3000)),
+        (IRIS, datasets.load_iris, make_pipeline(StandardScaler(), LogisticRegression(C=10))),
+        pytest.param(DIGITS, datasets.load_digits, LogisticRegression(max_iter=3000), marks=pytest.mark.long),
     ],
     ids=["iris", "digits"],
 )

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,16 @@ def test_a_dry_run_shows_what_would_be_tried_and_writes_nothing(folder: Path, la
     assert not (folder / "runs").exists()
     shown = json.loads(launch("sweep.yaml", "--dry-run", "--json").stdout)
     assert len(shown["sample"]) == shown["trials"] == 4
+
+
+def test_plain_torchrun_is_no_way_to_start_one(folder: Path, launch: Launch) -> None:
+    (folder / "sweep.yaml").write_text(TPE)
+    prepared = json.loads(launch("sweep.yaml", "--prepare", "--json").stdout)
+    assert [*prepared["commands"]] == ["supervise"]
+    worker = [sys.executable, "-m", "launcher.worker", prepared["path"]]
+    said = subprocess.run(worker, cwd=folder, capture_output=True, text=True, check=False)
+    assert said.returncode == 2
+    assert f"describes a sweep: start it with 'launch resume {prepared['path']}'" in said.stderr
 
 
 def test_after_a_run_that_did_not_come_to_its_end_no_trial_begins(folder: Path, launch: Launch) -> None:

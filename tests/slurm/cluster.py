@@ -22,6 +22,7 @@ COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun", "salloc"
 NEEDED = ("slurmctld", "slurmd", "munged", "unshare", "nsenter", "ip")
 NETWORK = "10.77.0"
 CONTROLLER = f"{NETWORK}.254"
+SLURMD_PORT = 16818
 CPUS = 4
 START_S = 30.0
 INIT = Path(__file__).with_name("init.py")
@@ -63,7 +64,7 @@ KillWait=5
 UnkillableStepTimeout=60
 TCPTimeout=2
 AccountingStorageType=accounting_storage/none
-NodeName=n[1-{nodes}] NodeAddr={network}.[1-{nodes}] Port=16818 CPUs={cpus} Sockets=1 CoresPerSocket={cpus} ThreadsPerCore=1 \
+NodeName=n[1-{nodes}] NodeAddr={network}.[1-{nodes}] Port={port} CPUs={cpus} Sockets=1 CoresPerSocket={cpus} ThreadsPerCore=1 \
 RealMemory=64000 Gres=gpu:fake:2 State=UNKNOWN
 PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE DefaultTime=60 State=UP OverSubscribe=NO
 PartitionName=main Default=YES PriorityTier=10 PreemptMode=OFF
@@ -208,7 +209,8 @@ class Cluster:
                 node.crash()
 
     def configure(self) -> None:
-        conf = SLURM_CONF.format(folder=self.folder, controller=CONTROLLER, network=NETWORK, nodes=len(self.nodes), cpus=CPUS)
+        conf = SLURM_CONF.format(folder=self.folder, controller=CONTROLLER, network=NETWORK, nodes=len(self.nodes), cpus=CPUS,
+                                 port=SLURMD_PORT)  # fmt: skip
         (self.folder / "slurm.conf").write_text(conf)
         (self.folder / "cgroup.conf").write_text(f"CgroupPlugin=cgroup/v1\nCgroupMountpoint={self.folder}/cgroup\n")
         devices = [self.folder / "dev" / f"gpu{index}" for index in range(2)]
@@ -297,9 +299,15 @@ class Cluster:
         wait_for(self.all_idle, "all nodes to be idle", timeout_s)
 
     def boot_crashed(self) -> None:
-        for name, node in self.nodes.items():
-            if not node.alive:
-                self.boot(name)
+        crashed = [name for name, node in self.nodes.items() if not node.alive]
+        for name in crashed:
+            self.boot(name)
+        # The controller may not have missed them at all, and would start a step there before their slurmd listens.
+        wait_for(lambda: all(map(self.listens, crashed)), "the slurmd of each to listen")
+
+    def listens(self, name: str) -> bool:
+        probe = self.controller.command("bash", "-c", f"exec 3<>/dev/tcp/{NETWORK}.{name[1:]}/{SLURMD_PORT}")
+        return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
 
     def bring_back(self) -> dict[str, str]:
         """Every node that is down, as an administrator would. Slurm drains one whose step it could not end, as after a cut."""
