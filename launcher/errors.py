@@ -3,7 +3,7 @@
 LaunchError           1   training failed, restarts used up or not worth it
 ├── SpecError         2   the job file or an override is wrong: every problem at once
 ├── UsageError        2   the command line is wrong, or asks for what cannot be done
-├── BackendError      3   the environment is wrong: no GPU asked for, no space, run directory not shared
+├── BackendError      3   the environment is wrong: a GPU that is not there, no space, run directory not shared
 ├── Stopped          75   saved, can be continued
 └── Cancelled       130   Ctrl-C (saved) or cancel (not)
 """

@@ -96,11 +96,11 @@ def software(job: Job, *, gpus_here: bool) -> Iterator[Check]:
         return
     yield ok("python", f"{facts['python']} ({python})")
     if "launcher" not in facts:
-        yield fails("packages", f"launcher is not installed for {python}", f"{python} -m pip install launcher")
+        yield fails("packages", f"launcher is not installed for {python}", f"in launcher's folder: {python} -m pip install .")
         return
     lacking = facts.get("lacking", [])
     if lacking:
-        yield fails("packages", "; ".join(lacking), f"{python} -m pip install --upgrade launcher")
+        yield fails("packages", "; ".join(lacking), f"in launcher's folder: {python} -m pip install --upgrade .")
     else:
         yield ok("packages", f"launcher {facts['launcher']} and all it wants")
     if "error" in facts:

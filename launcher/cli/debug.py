@@ -11,7 +11,7 @@ from launcher.cli import options
 @options.spec_file
 @options.set_option
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="How many steps (default: 3; with --gradients 1).")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Samples per step (default: a small batch).")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Samples per step (default: the job's batch_size).")
 @click.option("--anomaly", is_flag=True, help="Name the operation whose gradient is not a number (torch's anomaly detection).")
 @click.option(
     "--gradients", is_flag=True, help="A table of the last step: weight and gradient norm of each layer, and its update."

@@ -16,6 +16,8 @@ STARTERS = (("jobs", "*.yaml"), ("slurm", "train.sbatch"), ("slurm/profiles", "*
 def command(folder: Path) -> None:
     """Write starter jobs into ./jobs, a batch script and site profiles into ./slurm. What is there already stays as it is.
 
+    A site's profile is read from ~/.config/launcher: copy it there, under a name of yours.
+
     \b
     launch init
     launch init my-project

@@ -21,7 +21,7 @@ class Slurm(Frozen):
     """What is asked of Slurm; what a site needs beside it goes into `extra`."""
 
     profile: Word | None = None
-    """A site's defaults: the name of a file in slurm/profiles/ or ~/.config/launcher/, without `.yaml`."""
+    """A site's defaults: the name of a file in ~/.config/launcher/ or of one that comes with launcher, without `.yaml`."""
     partition: Word | None = None
     """--partition"""
     account: Word | None = None
