@@ -34,6 +34,19 @@ def test_at_its_time_limit_a_run_goes_on_in_the_next_job(counting: Counting) -> 
     wait(run, lambda: not counting.queued(), "an empty queue")
 
 
+def test_a_warning_that_comes_before_the_supervisor_ends_nothing(counting: Counting) -> None:
+    """As it does at once where the limit is no longer than the warning before it."""
+    setup = [f"touch {counting.folder}/setting-up", f"while [ ! -e {counting.folder}/go ]; do sleep 0.1; done"]
+    run = counting.launch(5, environment={"setup": setup})
+    wait(run, (counting.folder / "setting-up").exists, "the job's own shell lines")
+    (job,) = [event["job"] for event in events(run, "queued")]
+    counting.cluster.run("scancel", "--batch", "--signal=USR1", job)
+    time.sleep(0.5)  # a shell without a trap ends once its sleep is over
+    (counting.folder / "go").touch()
+    wait_for_end(run, "done")
+    assert counting.job(run) == job
+
+
 def test_by_hand_with_sbatch_a_run_goes_on_in_the_next_job(counting: Counting) -> None:
     run = counting.by_hand(200, "--nodes=2", "--time=10", "--mem-per-cpu=50", "--exclude=n4")
     wait_for_counting(run, 2)
