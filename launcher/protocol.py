@@ -111,6 +111,8 @@ class Order(TypedDict):
     attempt: NotRequired[int]
     held_up: NotRequired[bool]
     """Of a ping: the supervisor's loop is held up, and nobody would read a pong."""
+    follow: NotRequired[bool]
+    """Of a stop: a rank somewhere asks should_stop(), and the others will learn of it from that one."""
 
 
 class AskStacks(TypedDict):
@@ -152,7 +154,7 @@ class Started(TypedDict):
 
 
 class Step(TypedDict):
-    """The slowest local rank's progress."""
+    """The progress of the slowest local rank that tells of it."""
 
     kind: Literal["step"]
     agent: int
@@ -161,6 +163,8 @@ class Step(TypedDict):
     pulses: int
     bytes: NotRequired[int]
     """What the ranks have printed, as long as none has pulsed."""
+    asks: NotRequired[bool]
+    """True where a rank of a user's script asks should_stop()."""
 
 
 class Exited(TypedDict):

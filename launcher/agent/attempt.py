@@ -68,7 +68,7 @@ class Attempt:
         self.ranks = [self.make_rank(local_rank) for local_rank in range(start["local_world_size"])]
         self.binding = work.binding or self.found_binding()
         self.recorder = flight_recorder(work.run.attempt(self.number), self.channels, work.environment) if work.cuda else {}
-        self.told: tuple[int, int, int] | None = None
+        self.told: tuple[int, int, int, bool] | None = None
         self.tell_at = 0.0
         self.deadlines: list[tuple[float, int]] = []
         """When which signal follows a stop, earliest first."""
@@ -129,36 +129,55 @@ class Attempt:
         return min([self.tell_at, *(at for at, _ in self.deadlines[:1])])
 
     def progress(self, agent: int, now: float) -> Step | None:
-        """Step of the slowest rank (-1 before the first), pulses of all, and their output before the first pulse.
+        """Step of the slowest rank, pulses of all, their output before the first pulse, and whether one asks should_stop().
 
         Only where it is time to tell, and they have changed.
         """
         if now < self.tell_at:
             return None
         self.tell_at = now + STEP_EVERY_S
-        steps = [rank.channel.step for rank in self.ranks]
-        step = min(-1 if step is None else step for step in steps)
+        step, asks = self.step, self.asks
         pulses = sum(rank.channel.pulses for rank in self.ranks)
-        current = step, pulses, 0 if pulses else self.output_bytes()
-        if current in (self.told, (-1, 0, 0)):
+        current = step, pulses, 0 if pulses else self.output_bytes(), asks
+        if current in (self.told, (-1, 0, 0, False)):
             return None
         self.told = current
         told: Step = {"kind": "step", "agent": agent, "attempt": self.number, "step": step, "pulses": pulses}
-        return told if pulses else {**told, "bytes": current[2]}
+        if not pulses:
+            told["bytes"] = current[2]
+        if asks:
+            told["asks"] = True
+        return told
+
+    @property
+    def step(self) -> int:
+        """Of the slowest rank, -1 before the first. Of a script, of those that tell one: often it is rank 0 alone that does."""
+        steps = [rank.channel.step for rank in self.ranks]
+        told = [step for step in steps if step is not None]
+        all_tell = len(told) == len(steps)
+        return min(told) if told and (all_tell or self.work.kind != "worker") else -1
+
+    @property
+    def asks(self) -> bool:
+        """Whether a rank of a script asks should_stop(). Of the built-in worker all do, and none is ever sent SIGTERM."""
+        return self.work.kind != "worker" and any(rank.channel.polled for rank in self.living)
 
     def output_bytes(self) -> int:
         """What its ranks have printed: until they pulse it is all that shows that they do something."""
         logs = (self.work.run.rank_log(self.number + rank.channel.slots[RESTARTS], rank.global_rank) for rank in self.ranks)
         return sum(map(stacks.length, logs))
 
-    def ask_to_stop(self, now: float) -> None:
-        """Ranks that ask should_stop() are left to save; to others SIGTERM is the only way to tell."""
+    def ask_to_stop(self, now: float, *, follow: bool = False) -> None:
+        """Ranks that ask should_stop() are left to save, and so are the others where one asks: it tells them at which step.
+
+        Where none does (nor on another node: `follow`), SIGTERM is the only way to tell.
+        """
         for rank in self.living:
             rank.channel.ask_to_stop()
         if self.work.kind == "worker" or self.deadlines:
             return
-        for rank in self.living:
-            if not rank.channel.polled:
+        if not (self.asks or follow):
+            for rank in self.living:
                 rank.signal(signal.SIGTERM)
         grace = self.work.stop_grace_s
         self.deadlines = [(now + grace, signal.SIGTERM), (now + 2 * grace, signal.SIGKILL)]

@@ -144,7 +144,7 @@ class Agent:
                 case "start":
                     self.order(own_part(cast(Start, order), self.number))
                 case "stop":
-                    self.stop(order["attempt"])
+                    self.stop(order["attempt"], follow=order.get("follow", False))
                 case "kill":
                     self.kill(order["attempt"])
                 case "stacks":
@@ -203,9 +203,9 @@ class Agent:
         if self.attempt is not None:
             self.attempt.kill(time.monotonic())
 
-    def stop(self, attempt: int) -> None:
+    def stop(self, attempt: int, *, follow: bool) -> None:
         if self.attempt is not None and self.attempt.number == attempt:
-            self.attempt.ask_to_stop(time.monotonic())
+            self.attempt.ask_to_stop(time.monotonic(), follow=follow)
         elif self.ordered is not None and self.ordered["attempt"] == attempt:
             self.stop_at_once = True
 

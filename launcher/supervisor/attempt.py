@@ -37,6 +37,8 @@ class Attempt:
         self.end_by: float | None = None
         self.pulses = 0
         self.step: int | None = None
+        self.asks = False
+        """Whether a rank of a user's script asks should_stop()."""
         self.ended: Ended | None = None
         self.lost: Failure | None = None
         self.nodes = [node.index for node in members]
@@ -65,6 +67,18 @@ class Attempt:
         """How long its ranks have lived."""
         return 0.0 if self.ranks_began is None else time.monotonic() - self.ranks_began
 
+    @property
+    def most_pulses(self) -> int:
+        """Of any rank; what was told at the ranks' ends included, for a `step` may be half a second late."""
+        told: list[int] = [each["pulses"] for each in self.exits.told]
+        return max([self.pulses, *told])
+
+    @property
+    def furthest(self) -> int | None:
+        """Step of any rank, told at its end or before."""
+        steps = (self.step, *(each.get("step") for each in self.exits.told))
+        return max((step for step in steps if step is not None), default=None)
+
     def hear(self, agent: int, message: Mapping[str, Any]) -> None:
         if message.get("attempt") not in (self.number, None):
             return
@@ -85,6 +99,7 @@ class Attempt:
                 self.watch.hear(agent, message, time.monotonic())
                 self.pulses = max(self.pulses, message["pulses"])
                 self.step = max(self.step or 0, message["step"]) if message["step"] >= 0 else self.step
+                self.asks = self.asks or message.get("asks", False)
             case "exited":
                 self.exited({**message, "agent": agent})
             case "swept":
@@ -163,7 +178,7 @@ class Attempt:
         if self.phase == "opening":
             self.end()
         else:
-            self.pool.send({"kind": "stop", "to": self.nodes, "attempt": self.number})
+            self.pool.send({"kind": "stop", "to": self.nodes, "attempt": self.number, "follow": self.asks})
         self.settle()
 
     def kill(self) -> None:

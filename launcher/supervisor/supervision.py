@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from launcher import checkpoints
@@ -46,6 +47,11 @@ class Supervision:
         self.succession.begin()
 
     @property
+    def builtin(self) -> bool:
+        """Whether its ranks are launcher's own worker."""
+        return self.plan.entry.kind == "worker"
+
+    @property
     def patience_s(self) -> float:
         return COLLECT_TICK_S if self.attempt.phase == "collecting" else TICK_S
 
@@ -65,7 +71,7 @@ class Supervision:
 
     def progress(self) -> int:
         """The furthest step that cannot be lost any more."""
-        if self.plan.entry.kind == "worker":
+        if self.builtin:
             return max((each.step for each in checkpoints.checkpoints(self.run)), default=-1)
         return max(
             (entry.get("step") or -1 for entry in ledger(self.run) if entry["event"] == "failure"),
@@ -83,7 +89,7 @@ class Supervision:
         else:
             before = self.attempt.phase
             self.attempt.hear(news.agent, news.message)
-            if before == "starting" and self.attempt.phase == "running" and self.plan.entry.kind != "worker":
+            if before == "starting" and self.attempt.phase == "running" and not self.builtin:
                 record(self.run, "running", attempt=self.attempt.number)
 
     def lost(self, agent: int, how: Mapping[str, Any]) -> None:
@@ -141,12 +147,16 @@ class Supervision:
 
     def after_failure(self, failure: cause.Failure) -> None:
         cause.keep(self.run, failure)
-        if self.ending.wished is not None and not failure.users_error:
-            reason = f"it was asked to end, and could not save: {failure.sentence()}"
+        if self.ending.wished is not None and (not failure.users_error or cause.echoes(failure)):
+            # Who follows a rank that saved and went may know of the stop by that alone.
+            saved = "what its ranks saved is not known" if failure.users_error else "could not save"
+            reason = f"it was asked to end, and {saved}: {failure.sentence()}"
             self.tell(failure, reason, counts=False)
             self.finish(self.ending.outcome(reason, failure))
             return
-        progress = self.progress() if self.plan.entry.kind == "worker" else max(failure.step or -1, self.progress())
+        progress = self.progress() if self.builtin else max(self.step_of(failure) or -1, self.progress())
+        if not self.builtin:
+            failure = replace(failure, pulses=max(failure.pulses, self.attempt.most_pulses))
         suspected = self.blame.suspected(failure, self.attempt, self.muster)
         ladder = self.muster()
         decision = self.decide(failure, progress, elsewhere=suspected is not None and not ladder.forgiven)
@@ -175,8 +185,12 @@ class Supervision:
 
     def tell(self, failure: cause.Failure, reason: str, *, counts: bool) -> None:
         hung = {"hung_s": self.attempt.watch.patience_s} if failure.kind == "hang" else {}
-        record(self.run, "failure", attempt=failure.attempt, step=failure.step, rank=failure.rank, node=failure.node,
+        record(self.run, "failure", attempt=failure.attempt, step=self.step_of(failure), rank=failure.rank, node=failure.node,
                host=failure.host, kind=failure.kind, counts=counts, reason=reason, **hung)  # fmt: skip
+
+    def step_of(self, failure: cause.Failure) -> int | None:
+        """How far the training was. Of a script another rank may be the one that tells: often it is rank 0 alone."""
+        return failure.step if failure.step is not None or self.builtin else self.attempt.furthest
 
     def muster(self) -> Muster:
         return muster(self.plan.nodes, self.attempt.members, alive=self.pool.agents, suspect=self.blame.suspect,
@@ -188,7 +202,7 @@ class Supervision:
             reason = "it was asked to end, and failed while ending"
             return Decision(action="give up", reason=reason, exit_code=codes.get(failure.kind, 1))
         return decide(failure, self.budget, engine=self.plan.entry.engine, age_s=self.attempt.age_s, progress=progress,
-                      builtin=self.plan.entry.kind == "worker", elsewhere=elsewhere)  # fmt: skip
+                      builtin=self.builtin, elsewhere=elsewhere)  # fmt: skip
 
     def finish(self, outcome: Outcome) -> None:
         """The ledger first: a successor that starts all the same reads there that there is nothing left to do."""

@@ -27,9 +27,9 @@ if os.environ["LAUNCHER_ATTEMPT"] == "1":
 """
 
 
-def wait_for(supervisor: Supervisor, text: str, *, ranks: int = 1, attempt: int = 1) -> None:
+def wait_for(supervisor: Supervisor, text: str, *, first: int = 0, ranks: int = 1, attempt: int = 1) -> None:
     until = time.monotonic() + 30
-    logs = [supervisor.run.rank_log(attempt, rank) for rank in range(ranks)]
+    logs = [supervisor.run.rank_log(attempt, rank) for rank in range(first, first + ranks)]
     while not all(log.exists() and text in log.read_text() for log in logs):
         assert time.monotonic() < until, f"{text} is in none of {logs}"
         assert supervisor.read(0.02)
@@ -142,6 +142,52 @@ def test_other_ranks_get_sigterm_at_once(job: Job) -> None:
     supervisor.send("stop", attempt=1)
     exits = supervisor.hear("exited", count=2)
     assert {(each["code"], each["killed"]) for each in exits} == {(-15, True)}
+
+
+AGREED = """
+import os, signal, sys, time
+from launcher.rank import pulse, should_stop
+if os.environ["RANK"] == "0":
+    while not should_stop():
+        pulse(3)
+        time.sleep(0.01)
+    open("stop", "w").close()
+else:
+    signal.signal(signal.SIGTERM, lambda *_: print("term", flush=True) if sys.argv[1:] else sys.exit(9))
+    print("here", flush=True)
+    while sys.argv[1:] or not os.path.exists("stop"):
+        time.sleep(0.01)
+"""
+"""Rank 0 alone asks and tells how far it is. The other one follows it, unless there is an argument."""
+
+
+def test_a_rank_that_follows_one_who_asks_is_left_to_save(job: Job) -> None:
+    supervisor = job(AGREED)
+    supervisor.start(ranks=2)
+    wait_for(supervisor, "here", first=1)
+    supervisor.hear("step", asks=True, step=3)
+    supervisor.send("stop", attempt=1)
+    assert supervisor.codes(ranks=2) == [0, 0]
+
+
+def test_a_rank_that_follows_nobody_is_sent_sigterm_after_its_grace_and_sigkill_after_another(job: Job) -> None:
+    supervisor = job(AGREED, argv=["deaf"], stop_grace_s=0.3)
+    supervisor.start(ranks=2)
+    wait_for(supervisor, "here", first=1)
+    supervisor.hear("step", asks=True)
+    supervisor.send("stop", attempt=1)
+    assert supervisor.codes(ranks=2) == [0, -9]
+    assert supervisor.log(1).endswith("here\nterm\n")
+
+
+def test_a_rank_may_follow_one_on_another_node(job: Job) -> None:
+    supervisor = job(AGREED)
+    supervisor.start(base_rank=1)
+    wait_for(supervisor, "here", first=1)
+    supervisor.send("stop", attempt=1, follow=True)
+    supervisor.read(0.3)
+    (supervisor.run.path.parent / "work" / "stop").touch()
+    assert supervisor.codes() == [0]
 
 
 def test_a_stop_before_the_start_reaches_ranks_as_soon_as_they_are(job: Job) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,30 @@ def test_ranks_of_a_script_that_all_exit_0_after_a_stop_count_as_75(desk: Desk, 
     assert process.wait(60) == 75, desk.screen()
     assert desk.status()["state"] == "stopped"
     assert "saved" in desk.screen()
+
+
+AGREED = """
+import os, time, launcher
+print("at work", flush=True)
+while not os.path.exists("agreed"):
+    if os.environ["RANK"] == "0" and launcher.should_stop():
+        open("agreed", "w").close()
+    time.sleep(0.05)
+print("saved", flush=True)
+"""
+"""Rank 0 alone asks, and tells the others."""
+
+
+@pytest.mark.parametrize(("nodes", "ranks"), [(1, 2), (2, 1)])
+def test_ranks_that_follow_the_one_who_asks_are_given_the_time(desk: Desk, nodes: int, ranks: int) -> None:
+    process = begin(desk, AGREED, resources={"nodes": nodes, "procs_per_node": ranks, "threads": 1, "device": "cpu"})
+    until(lambda: desk.status()["state"] == "running")
+    time.sleep(1)  # an agent tells every half a second
+    assert desk.launch("stop", "last").code == 0
+    assert process.wait(60) == 75, desk.screen()
+    told = desk.status()
+    assert (told["state"], told["reason"]) == ("stopped", "saved, can be continued")
+    assert "saved" in (desk.run() / "logs" / "attempt-1" / "rank-1.log").read_text()
 
 
 def test_a_failed_training_is_1_and_failed_with_a_reason(desk: Desk) -> None:

@@ -200,6 +200,19 @@ def test_a_script_is_beyond_its_first_step_after_its_first_pulse(desk: Desk) -> 
     assert desk.status()["attempts"] == 2
 
 
+def test_a_pulse_of_rank_0_is_the_first_step_of_all(desk: Desk) -> None:
+    desk.write(
+        "own.py",
+        "import launcher, os, time\nif os.environ['RANK'] == '0':\n    launcher.pulse(7)\n    open('pulsed', 'w').close()\n"
+        "while not os.path.exists('pulsed'):\n    time.sleep(0.01)\n"
+        "if os.environ['RANK'] + os.environ['LAUNCHER_ATTEMPT'] == '11':\n    raise ValueError('later')\n",
+    )
+    resources = {"procs_per_node": 2, "threads": 1, "device": "cpu"}
+    outcome = desk.launch(desk.job(script_job(retry={"max_restarts": 1}, resources=resources)))
+    assert outcome.code == 0, outcome.said
+    assert desk.status()["attempts"] == 2
+
+
 def test_the_screen_shows_the_ranks_that_are_asked_for(desk: Desk) -> None:
     desk.write("own.py", "import os\nprint('this is', os.environ['RANK'], flush=True)\n")
     job = desk.job(script_job(resources={"procs_per_node": 3, "threads": 1, "device": "cpu"}))

@@ -3,6 +3,8 @@
 The scenario (a JSON file) maps an attempt to what happens in it: {"1": {"exits": [[0.05, RANK, CODE]], "die": 0.1, "mute": 0.1}}.
 With "lingers" its stream ends then, and the process a second later. `unswept` nodes never say that nothing is left.
 The node `stillborn` ends before its first word, the first time.
+Of an attempt with a "step", all ranks tell it, or the `teller` alone. In "asks" a rank of that node asks should_stop(); where
+there is one, ranks save on a stop that says so, and SIGTERM ends them otherwise.
 `unkillable` nodes do not end their ranks; with "deaf" they do not hear a stop, with "slow" they take so many seconds over it.
 Ranks without an exit in the scenario run until they are told to stop (then they end with `saved`, 75) or are killed.
 """
@@ -27,7 +29,8 @@ class Scripted:
 
     def end(self, rank: int, code: int, *, killed: bool = False) -> None:
         if self.living.pop(rank, None) is not None:
-            step = self.scenario.get(str(self.attempt), {}).get("step")
+            script = self.scenario.get(str(self.attempt), {})
+            step = script.get("step") if script.get("teller", rank) == rank else None
             self.say(
                 kind="exited",
                 attempt=self.attempt,
@@ -53,8 +56,9 @@ class Scripted:
                 self.start(message)
             case "stop" if not self.scenario.get("deaf"):
                 time.sleep(self.scenario.get("slow", 0))
+                told = "asks" not in self.scenario or message.get("follow")
                 for rank in list(self.living):
-                    self.end(rank, self.scenario.get("saved", 75))
+                    self.end(rank, self.scenario.get("saved", 75) if told else -15)
             case "kill":
                 self.attempt = self.attempt or message["attempt"]
                 if self.number in self.scenario.get(str(self.attempt), {}).get("unkillable", []):
@@ -69,6 +73,8 @@ class Scripted:
         first, count = message["base_ranks"][message["to"].index(self.number)], message["local_world_size"]
         self.living = dict.fromkeys(range(first, first + count), True)
         self.say(kind="started", attempt=self.attempt, pids=[])
+        if self.scenario.get("asks") == self.number:
+            self.say(kind="step", attempt=self.attempt, step=-1, pulses=0, asks=True)
         now = time.monotonic()
         self.due = sorted((now + after, rank, code) for after, rank, code in script.get("exits", []) if rank in self.living)
         mine = script.get("node", self.number) == self.number

@@ -132,6 +132,19 @@ def test_a_users_error_before_the_first_step_is_not_retried(scripted: Scripted) 
     assert read_json(run.failure)["exit_code"] == 3
 
 
+def test_a_script_has_taken_its_first_step_once_any_rank_pulsed(scripted: Scripted) -> None:
+    run = scripted({"1": {"exits": [[0.02, 1, 3]], "step": 5, "teller": 0}, "2": DONE})
+    assert supervise(run).state == "done"
+    assert read_json(run.failure)["step"] is None, "not told by the rank that failed"
+
+
+def test_a_script_makes_progress_by_the_steps_of_any_rank(scripted: Scripted) -> None:
+    killed = {attempt: {"exits": [[0.02, 1, -9]], "step": 9 * attempt, "teller": 0} for attempt in range(1, 5)}
+    run = scripted({**{str(attempt): each for attempt, each in killed.items()}, "5": DONE}, retry={"max_restarts": 1})
+    assert supervise(run).state == "done"
+    assert [entry["step"] for entry in json_lines(run.events) if entry["event"] == "failure"] == [9, 18, 27, 36]
+
+
 def test_restarts_are_limited(scripted: Scripted) -> None:
     run = scripted({str(attempt): {"exits": [[0.02, 0, -9]]} for attempt in range(1, 6)}, retry={"max_restarts": 2})
     outcome = supervise(run)
@@ -226,6 +239,34 @@ def test_a_stop_that_meets_a_machines_failure_can_be_continued(scripted: Scripte
     outcome = supervise(run)
     assert (outcome.state, outcome.exit_code) == ("stopped", 75)
     assert "the agent of node 1 was lost" in (outcome.reason or "")
+
+
+def test_a_stop_that_meets_only_the_echo_of_another_ranks_end_can_be_continued(scripted: Scripted) -> None:
+    run = scripted({"saved": 1})
+    error = {"exception": "RuntimeError", "message": "Connection closed by peer [127.0.0.1]:4242", "kind": "error"}
+
+    def stop() -> None:
+        for rank in range(2):
+            run.rank_error(1, rank).write_text(json.dumps(error))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    when(run, "running", stop)
+    outcome = supervise(run)
+    assert (outcome.state, outcome.exit_code) == ("stopped", 75)
+    assert "what its ranks saved is not known: rank " in (outcome.reason or "")
+
+
+def test_a_users_error_while_it_stops_is_a_failure(scripted: Scripted) -> None:
+    run = scripted({"saved": 1})
+    when(run, "running", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    outcome = supervise(run)
+    assert (outcome.state, outcome.exit_code) == ("failed", 1)
+
+
+def test_all_nodes_learn_that_a_rank_asks_whether_to_stop(scripted: Scripted) -> None:
+    run = scripted({"asks": 1, "saved": 0})
+    when(run, "running", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert supervise(run).reason == "saved, can be continued"
 
 
 def test_a_node_whose_ranks_have_ended_well_may_go(scripted: Scripted) -> None:
