@@ -137,19 +137,23 @@ class Pool:
                 yield from self.taken(carrier, message)
         except (EOFError, OSError):
             self.selector.unregister(carrier.stdout)
+            whole = all(agent.greeted for agent in carrier.agents.values())
             for agent in list(carrier.agents.values()):
-                self.cut_off(agent)
+                self.cut_off(agent, whole=whole)
             if not any(each.agent.carrier is carrier for each in self.leaving.values()):
                 self.bury(carrier)
 
-    def cut_off(self, agent: Agent) -> None:
-        """Its stream has ended. Where that was a connection, its silence before tells whether the node is suspect."""
+    def cut_off(self, agent: Agent, *, whole: bool) -> None:
+        """Its stream has ended. Where that was a connection, its silence before tells whether the node is suspect.
+
+        Unless some agent of the same stream never came (`whole` is not so): srun ends those that did, and says so seconds later.
+        """
         remote = agent.carrier.remote
         text = "the connection to it ended" if remote else "its stream ended"
         if not agent.greeted:  # by a moment's trouble, perhaps: its node is tried once more before it is suspect
             said = agent.carrier.said()
             text += " before its first word" + (f": {said} (see {self.log})" if said else "")
-        dead = remote and agent.greeted and time.monotonic() - agent.heard > self.lost_after_s / 2
+        dead = remote and whole and time.monotonic() - agent.heard > self.lost_after_s / 2
         self.lose(agent, "silent" if dead else "ended", text)
 
     def taken(self, carrier: Carrier, message: dict[str, Any]) -> Iterator[News]:

@@ -155,10 +155,10 @@ class Supervision:
             self.finish(self.ending.outcome(reason, failure))
             return
         progress = self.progress() if self.builtin else max(self.step_of(failure) or -1, self.progress())
-        if not self.builtin:
-            failure = replace(failure, pulses=max(failure.pulses, self.attempt.most_pulses))
         suspected = self.blame.suspected(failure, self.attempt, self.muster)
         ladder = self.muster()
+        if not self.builtin:  # whether there was a first step is the attempt's to tell; a node is judged by its own ranks, above
+            failure = replace(failure, pulses=max(failure.pulses, self.attempt.most_pulses))
         decision = self.decide(failure, progress, elsewhere=suspected is not None and not ladder.forgiven)
         reason = f"{failure.sentence()}. {decision.reason}"
         if decision.action == "give up":

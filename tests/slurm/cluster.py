@@ -267,6 +267,8 @@ class Cluster:
         pair = ["ip", "link", "add", f"v-{name}", "type", "veth", "peer", "name", "eth0", "netns", str(node.pid)]
         subprocess.run(["nsenter", "-t", str(self.controller.pid), "--net", *pair], check=True, capture_output=True)
         self.controller.run("ip", "link", "set", f"v-{name}", "master", "br0", "up")
+        # The same as before a crash: the others would seek its address at the old one for half a minute.
+        node.run("ip", "link", "set", "eth0", "address", f"02:00:00:00:00:{int(name[1:]):02x}")
         node.run("ip", "addr", "add", f"{NETWORK}.{name[1:]}/24", "dev", "eth0")
         node.run("ip", "link", "set", "eth0", "up")
         node.start("/usr/sbin/slurmd", "-D", "-N", name, env={**os.environ, **self.conf})

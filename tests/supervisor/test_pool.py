@@ -127,6 +127,15 @@ def test_a_connection_that_never_came_about_is_no_silence_of_its_node(backend: s
         assert lost["why"] == why
 
 
+def test_no_node_is_suspect_where_the_step_of_all_did_not_come_up_on_one_of_them() -> None:
+    with pool_of(f"{HELLO}import time; time.sleep(1.2)", "slurm", 1.5, agents=2) as pool:
+        found: dict[int, str] = {}
+        until = time.monotonic() + 30
+        while len(found) < 2 and time.monotonic() < until:
+            found |= {news.agent: news.message["why"] for news in pool.poll(0.02) if news.kind == "lost"}
+        assert found == {0: "ended", 1: "ended"}
+
+
 def test_an_agent_whose_ranks_did_not_end_is_waited_for() -> None:
     with pool_of(ANSWERS, "slurm", 1.5) as pool:
         assert heard(pool, "pong") == "pong"
