@@ -177,6 +177,7 @@ time.sleep(60)
 
 
 def test_folders_of_the_dead_are_removed_by_the_next_agent_and_those_of_the_living_are_not(job: Job, tmp_path: Path) -> None:
+    """The next one to look; that may still be the second, whose wrapper looks beside its agent's first word."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         killed, living = job(caller={"TMPDIR": folder}), job(caller={"TMPDIR": folder})
         pids = [killed.process.pid, killed.hear("hello")[0]["pid"]]
@@ -185,7 +186,6 @@ def test_folders_of_the_dead_are_removed_by_the_next_agent_and_those_of_the_livi
             for pid in pids:
                 os.kill(pid, number)
         killed.process.wait(LIMIT_S)
-        assert len(list(Path(folder).iterdir())) == 2
         third = job(caller={"TMPDIR": folder})
         third.hear("hello")
         third.close()
