@@ -47,7 +47,7 @@ def under_torchrun(folder: Path, *command: str) -> list[dict[str, Any]]:
     return [json.loads((folder / f"torchrun-{rank}.json").read_text()) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("kind", ["script", "module"])
+@pytest.mark.parametrize("kind", ["script", pytest.param("module", marks=pytest.mark.long)])
 def test_environment_main_and_streams(kind: str, job: Job, tmp_path: Path) -> None:
     target, command = {"script": (None, ["train.py"]), "module": ("pack.train", ["-m", "pack.train"])}[kind]
     to = tmp_path / "agent"

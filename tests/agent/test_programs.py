@@ -116,7 +116,7 @@ def test_what_was_imported_ahead_is_left_to_itself_by_a_ranks_garbage_collector(
     assert supervisor.log() == "True True\n"
 
 
-@pytest.mark.parametrize("numpy", ["numpy", "numpy.random"])
+@pytest.mark.parametrize("numpy", ["numpy", pytest.param("numpy.random", marks=pytest.mark.long)])
 def test_ranks_and_attempts_do_not_share_a_random_stream(job: Job, numpy: str) -> None:
     supervisor = job(RANDOM, preload=["torch", numpy])
     for attempt in (1, 2):
@@ -133,7 +133,7 @@ def test_both_streams_and_children_append_to_one_log(job: Job) -> None:
     assert supervisor.log() == "a\nb\nc\nd\n"
 
 
-@pytest.mark.parametrize("name", ["test_sync", "test_script"])
+@pytest.mark.parametrize("name", ["test_script", pytest.param("test_sync", marks=pytest.mark.long)])
 def test_accelerates_own_scripts(name: str, job: Job) -> None:
     supervisor = job(kind="module", target=f"accelerate.test_utils.scripts.{name}", env={"ACCELERATE_USE_CPU": "true"},
                      preload=[*TORCH, "accelerate"])  # fmt: skip

@@ -98,7 +98,7 @@ def test_a_rank_tells_where_it_is_and_goes_on(job: Job, script: str, what: str, 
     assert supervisor.codes() == [-9]
 
 
-@pytest.mark.parametrize("engine", ["launcher", "torchrun"])
+@pytest.mark.parametrize("engine", ["launcher", pytest.param("torchrun", marks=pytest.mark.long)])
 def test_a_collective_is_called_by_its_name(job: Job, engine: str) -> None:
     supervisor = job(REDUCES, preload=TORCH, engine=engine)
     supervisor.warm()

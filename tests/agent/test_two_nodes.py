@@ -32,7 +32,7 @@ def share(job: Job, engine: str) -> list[Supervisor]:
     return [first, second]
 
 
-@pytest.mark.parametrize("engine", ["launcher", "torchrun"])
+@pytest.mark.parametrize("engine", ["launcher", pytest.param("torchrun", marks=pytest.mark.long)])
 def test_ranks_of_two_agents_meet(engine: str, job: Job) -> None:
     agents = share(job, engine)
     port = agents[0].store()

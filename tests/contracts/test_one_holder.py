@@ -61,6 +61,7 @@ def test_beside_a_live_launch_a_plain_worker_is_refused(desk: Desk) -> None:
     assert steps == [*range(1, len(steps) + 1)]
 
 
+@pytest.mark.long
 def test_torchruns_own_restart_takes_the_run_over_from_a_killed_rank(desk: Desk, undisturbed: Case) -> None:
     run = prepared(desk, train__data__num_workers=1, checkpoint__every="3 steps")
     torchrun = [TORCHRUN, "--standalone", "--nproc-per-node=1", "--max-restarts=1", "-m", "launcher.worker", str(run)]

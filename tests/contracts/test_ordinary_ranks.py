@@ -42,7 +42,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["python", *(pytest.param(way, marks=pytest.mark.long) for way in WAYS if way != "python")])
 def test_one_rank_has_the_same_weights_and_history_however_it_is_started(
     desk: Desk, alone: Case, way: str, tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_live_run_is_refused_naming_the_holder(desk: Desk) -> None:
     assert process.wait(30) == 130
 
 
+@pytest.mark.long
 def test_the_restart_budget_starts_anew(desk: Desk) -> None:
     desk.write("own.py", "import launcher, os\nlauncher.pulse()\nos._exit(5)\n")
     assert desk.launch(desk.job(script_job(retry={"max_restarts": 1}))).code == 1

@@ -27,6 +27,8 @@ from tests.faults.mischief import (
     killed,
     lock_deleted,
     logs_deleted,
+    spoiled,
+    strangers,
     terminated,
 )  # fmt: skip
 from tests.faults.processes import kill_all, left
@@ -36,7 +38,18 @@ HUNG_S = 180.0
 MOST_RESUMES = 4
 LINGERS_S = 5.0
 """So long there may be something in shared memory of a stranger's training that is ending."""
-NEARLY_COVERED = {killed, terminated, frozen, all_killed, damaged_checkpoint, lock_deleted, logs_deleted, disk_full}
+NEARLY_COVERED = {
+    killed,
+    terminated,
+    frozen,
+    all_killed,
+    damaged_checkpoint,
+    lock_deleted,
+    logs_deleted,
+    spoiled,
+    strangers,
+    disk_full,
+}
 """By tests of their own."""
 SMALL = {**JOB["train"]["model"], "hidden": [64, 64]}
 SCRIPT = """

@@ -29,7 +29,7 @@ FAULTS: dict[str, Callable[[Seat], None]] = {
     "frozen": lambda seat: seat.park.hosts["h2"].freeze(),
     "power": lambda seat: seat.park.power_off("h2"),
 }
-IN_THE_SUITE = ("agent", "session", "cut")
+IN_THE_SUITE = ("agent", "cut")
 NODE_IS_LOST = ("cut", "frozen", "power")
 
 

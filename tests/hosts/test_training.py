@@ -28,19 +28,23 @@ def undisturbed(desks: Any) -> str:
     return weights(desk.run())
 
 
-def test_stopped_continued_and_robbed_of_a_host(seat: Seat, undisturbed: str) -> None:
+@pytest.mark.parametrize("stopped", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_robbed_of_a_host(seat: Seat, undisturbed: str, stopped: bool) -> None:
+    """Having been stopped and continued, or not."""
     seat.write("mine.py", CODE)
     seat.write(PACE, "")
     seat.start(LAUNCH, seat.job(training(hosts=["h1", "h2", "h3"], spares=1)))
     until(lambda: seat.runs() and checkpoints(seat.run()))
-    assert seat.launch("stop", "last", "--wait").code == 0
-    assert seat.status()["state"] == "stopped"
-    before = len(rows(seat.run()))
-    seat.start(LAUNCH, "resume", "last")
-    until(lambda: len(rows(seat.run())) > before + 7)
+    if stopped:
+        assert seat.launch("stop", "last", "--wait").code == 0
+        assert seat.status()["state"] == "stopped"
+        before = len(rows(seat.run()))
+        seat.start(LAUNCH, "resume", "last")
+        until(lambda: len(rows(seat.run())) > before + 7)
+    attempts = len(seat.events("attempt"))
     seat.park.cut("h2")
     try:
-        until(lambda: len(seat.events("attempt")) == 3)
+        until(lambda: len(seat.events("attempt")) == attempts + 1)
         (seat.folder / PACE).unlink()
         until(lambda: seat.status()["state"] == "done")
     finally:

@@ -153,6 +153,7 @@ def test_eval_is_for_trainings(launch: Any, by_hand: Any) -> None:
     assert "eval is for train:" in said.err
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not TORCH, reason="trains")
 def test_a_training_is_evaluated_as_its_last_row_says(launch: Any, project: Path, train: str) -> None:
     (project / "j.yaml").write_text(f"resources: {{procs_per_node: 1, device: cpu, threads: 1}}\nlog: {{plots: false}}\n{train}")

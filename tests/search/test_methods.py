@@ -43,7 +43,7 @@ def written(job: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param(name, marks=pytest.mark.long) if name in ("grid", "gp", "cma") else name for name in TRIALS]
+    "method", [pytest.param(name, marks=pytest.mark.long) if name in ("random", "grid", "gp", "cma") else name for name in TRIALS]
 )
 def test_each_trial_is_trained_with_what_was_drawn_for_it(method: str, folder: Path, launch: Launch) -> None:
     (folder / "sweep.yaml").write_text(SWEEP % (method, TRIALS[method], LISTS if method == "grid" else RANGES))

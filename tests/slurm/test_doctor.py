@@ -51,6 +51,7 @@ def test_in_an_allocation_it_takes_that(idle: Cluster, tmp_path: Path) -> None:
     assert found["ranks"]["found"].startswith("2 on 2 hosts")
 
 
+@pytest.mark.long
 def test_a_run_directory_that_the_nodes_do_not_see_is_found(idle: Cluster, tmp_path: Path) -> None:
     """Every node has a /dev/shm of its own."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as unseen:
@@ -80,6 +81,7 @@ def test_what_would_never_start_is_found_before(
     assert found[what]["remedy"]
 
 
+@pytest.mark.long
 def test_a_controller_that_is_down_is_told(idle: Cluster, tmp_path: Path) -> None:
     idle.stop_controller()
     try:

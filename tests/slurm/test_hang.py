@@ -88,6 +88,7 @@ def submit(counting: Counting, script: str, *args: str, hang_timeout: str = "6s"
     })  # fmt: skip
 
 
+@pytest.mark.long
 def test_in_python_and_in_c(counting: Counting) -> None:
     run = submit(counting, "hangs.py", "for ever")
     told = wait_for(run, "failure")

@@ -109,6 +109,7 @@ def test_a_black_hole_is_left_out_by_the_second_attempt(counting: Counting) -> N
     assert "n2" not in counting.hosts(run)
 
 
+@pytest.mark.long
 def test_a_controller_that_is_down_is_a_note(counting: Counting) -> None:
     run = counting.launch(160)
     wait_for(run, "successor")

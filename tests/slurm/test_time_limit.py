@@ -47,6 +47,7 @@ def test_a_warning_that_comes_before_the_supervisor_ends_nothing(counting: Count
     assert counting.job(run) == job
 
 
+@pytest.mark.long
 def test_by_hand_with_sbatch_a_run_goes_on_in_the_next_job(counting: Counting) -> None:
     run = counting.by_hand(200, "--nodes=2", "--time=10", "--mem-per-cpu=50", "--exclude=n4")
     wait_for_counting(run, 2)

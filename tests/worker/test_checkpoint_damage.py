@@ -146,6 +146,7 @@ def wait_for_more(run: RunDir, step: int) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.long
 def test_killed_at_any_instant_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     chance, disturbed, undisturbed = random.Random(5), new_run(tmp_path / "a"), new_run(tmp_path / "b")
     began = newest(disturbed)

@@ -60,6 +60,7 @@ def weights_of(run: RunDir) -> dict[str, Tensor]:
     return load_file(max(run.checkpoints.glob("step-*")) / "model.safetensors")
 
 
+@pytest.mark.long
 def test_the_weights_are_the_same_at_any_world_size(tmp_path: Path) -> None:
     described = {name: job(**data) for name, data in DATA.items()}
     alone = trained(tmp_path, 1, described)

@@ -196,7 +196,7 @@ def whole(loader: Loader) -> Any:
     return {key: cast(value) for key, value in batch.items()} if isinstance(batch, dict) else [cast(value) for value in batch]
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("world_size", [1, 4, pytest.param(2, marks=pytest.mark.long)])
 def test_a_loss_and_its_gradient_equal_plain_torch_on_the_whole_batch(tmp_path: Path, world_size: int) -> None:
     runs = [run_of(tmp_path / f"{name}+{micro}", job(name, micro=micro)) for name in CASES for micro in ("auto", 3)]
     for found in on_ranks(world_size, in_world, runs, differences):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
@@ -61,6 +62,7 @@ def test_a_net_that_reads_both_ways_sees_no_padding_however_a_batch_is_cut(tmp_p
             assert max(map(max, found)) < 1e-12
 
 
+@pytest.mark.long
 def test_a_toy_recogniser_makes_fewer_than_one_error_in_twenty_labels(tmp_path: Path) -> None:
     data = job(1500)["train"]["data"] | {"batch_size": 50, "shuffle": True}
     described = job(

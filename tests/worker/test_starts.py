@@ -58,6 +58,7 @@ def test_however_it_is_started_the_bits_are_the_same(tmp_path: Path, world_size:
     assert len(set(outcomes)) == 1
 
 
+@pytest.mark.long
 def test_eval_prints_json_alone(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", job())
     trained(STARTS[1][0], run)
