@@ -323,6 +323,7 @@ def test_stop_and_cancel_of_a_run_that_does_not_run_are_refused(finished: Case) 
     assert finished.desk.status()["state"] == "done"
 
 
+@pytest.mark.long
 def test_two_launches_at_one_moment_share_nothing(desk: Desk) -> None:
     desk.write("own.py", "import os\nprint(os.environ['MASTER_PORT'], flush=True)\n")
     job = desk.job(script_job(resources={"procs_per_node": 2, "threads": 1, "device": "cpu"}))

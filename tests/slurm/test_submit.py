@@ -73,6 +73,7 @@ def test_what_cannot_run_is_said_before_anything_is_written(
     assert not (project.folder / "runs").exists()
 
 
+@pytest.mark.long
 def test_without_a_controller(project: Project) -> None:
     waits = project.submit(project.job(), "--set", HELD)
     project.cluster.stop_controller()
