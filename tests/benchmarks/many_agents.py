@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ AGENTS = Path(__file__).with_name("simulated_agents.py")
 SETTLE_S = 3.0
 """From the start of the ranks to the loss of one agent, and to the end of the second attempt."""
 LOST_AFTER_S = 8.0
+LOOK_EVERY_S = 0.01
+"""At the ledger: a screen is drawn too seldom to tell when an event was written."""
 
 
 def simulated(count: int, carriers: int) -> ModuleType:
@@ -58,14 +61,24 @@ def measured(count: int, carriers: int, folder: Path) -> dict[str, float]:
     seen: list[tuple[float, float]] = []
     """Wall and CPU seconds at each event of the ledger."""
 
-    def screen() -> None:
+    def look() -> None:
         lines = sum(1 for _ in run.events.open("rb"))
         seen.extend([(time.monotonic(), time.process_time())] * (lines - len(seen)))
 
-    screen()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK_EVERY_S):
+            look()
+
+    look()
     began = time.process_time()
-    outcome = supervise(run, screen=screen)
-    screen()
+    watching = threading.Thread(target=watch)
+    watching.start()
+    outcome = supervise(run)
+    over.set()
+    watching.join()
+    look()
     assert outcome.state == "done", outcome
     events = [entry["event"] for entry in json_lines(run.events)]
     at = dict(zip(events[::-1], seen[::-1], strict=True))  # the first of each kind
