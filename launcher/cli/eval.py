@@ -59,17 +59,18 @@ def evaluated(run: Any, split: str, checkpoint: str | None) -> tuple[int, dict[s
     done = subprocess.run(
         child.argv, cwd=child.cwd, env=child.env, stdout=subprocess.PIPE, text=True, errors="replace", check=False
     )
-    values, others = last_object(done.stdout)
+    values, others = last_object(done.stdout, split)
     if any(others):
         print("\n".join(others).rstrip("\n"), file=sys.stderr)
     return shell_code(done.returncode), values
 
 
-def last_object(printed: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """The last line that is a JSON object, and the others: the user's code may print before it, and at its exit."""
+def last_object(printed: str, split: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """The last line that holds the split's values as JSON, and the others: the user's code may print some, at its exit too."""
     lines = printed.splitlines()
     for number in reversed(range(len(lines))):
         with suppress(ValueError):
-            if isinstance(found := json.loads(lines[number]), dict):
+            found = json.loads(lines[number])
+            if isinstance(found, dict) and f"{split}/loss" in found:
                 return found, [*lines[:number], *lines[number + 1 :]]
     return None, lines

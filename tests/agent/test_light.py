@@ -45,9 +45,8 @@ def test_it_sleeps_while_one_rank_has_ended_and_another_goes_on(job: Job) -> Non
     supervisor.start(ranks=2)
     supervisor.hear("exited", rank=0)
     pid = supervisor.hear("hello")[0]["pid"]
-    assert (
-        min(spent_in_a_second(pid) for _ in range(3)) <= 20
-    )  # all 100 when ended ranks kept waking it; a slow machine's pulse: 7
+    # It spent all 100 when ended ranks kept waking it; a slow machine's pulse takes 7.
+    assert min(spent_in_a_second(pid) for _ in range(3)) <= 20
 
 
 def spent_in_a_second(pid: int) -> int:

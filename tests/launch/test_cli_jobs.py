@@ -138,12 +138,14 @@ def debugged(*words: str, typed: str = "", **environment: str) -> subprocess.Com
     [
         ('loading\n{"val/loss": 0.5}\n', {"val/loss": 0.5}, ["loading"]),
         ('{"mine": 1}\n{"val/loss": 0.5}\nbye\n3\n', {"val/loss": 0.5}, ['{"mine": 1}', "bye", "3"]),
+        ('{"val/loss": 0.5}\n{"mine": 1}\n', {"val/loss": 0.5}, ['{"mine": 1}']),
+        ('{"mine": 1}\n', None, ['{"mine": 1}']),  # a JSON line of a log, before it failed
         ("[1]\nTraceback\n", None, ["[1]", "Traceback"]),
         ("", None, []),
     ],
 )
 def test_what_a_users_code_prints_beside_an_evaluation_is_not_taken_for_it(printed: str, values: Any, others: list[str]) -> None:
-    assert last_object(printed) == (values, others)
+    assert last_object(printed, "val") == (values, others)
 
 
 def test_eval_is_for_trainings(launch: Any, by_hand: Any) -> None:
