@@ -99,7 +99,7 @@ def test_stop_grace_is_the_time_from_sigterm_to_sigkill(desk: Desk) -> None:
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_ranks_of_a_script_that_all_exit_0_after_a_stop_count_as_75(desk: Desk, ranks: int) -> None:
     process = begin(desk, PATIENT, resources={"procs_per_node": ranks, "threads": 1, "device": "cpu"})
-    assert desk.status()["state"] == "running"
+    until(lambda: desk.status()["state"] == "running")
     assert desk.launch("stop", "last").code == 0
     assert process.wait(60) == 75, desk.screen()
     assert desk.status()["state"] == "stopped"

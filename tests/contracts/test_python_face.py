@@ -57,10 +57,11 @@ except launcher.LaunchError as error:
 
 
 def test_a_submitted_run_outlives_its_caller(desk: Desk) -> None:
-    desk.write("own.py", "import time\ntime.sleep(1)\n")
+    desk.write("own.py", "import os, time\nwhile not os.path.exists('seen'):\n    time.sleep(0.05)\n")
     desk.job(script_job())
     started = python(desk, "import launcher\nprint(launcher.submit('job.yaml').id)").strip()
     assert desk.status(started)["state"] in ("starting", "running")
+    desk.write("seen", "")
     until(lambda: desk.status(started)["state"] == "done")
 
 

@@ -102,15 +102,10 @@ def kill_and_resume(bench: Bench, ranks: int, seconds: float, seed: int) -> dict
     return outcome(bench.run())
 
 
-@pytest.mark.parametrize(("seed", "ranks"), [(0, 2), (2, 2), (3, 1)])
+@pytest.mark.parametrize(
+    ("seed", "ranks"),
+    [(0, 2), *(pytest.param(seed, ranks, marks=pytest.mark.long) for seed in range(100, 130) for ranks in (1, 2, 3))],
+)
 def test_it_ends_as_if_undisturbed(bench: Bench, undisturbed: Any, ranks: int, seed: int) -> None:
-    expected, seconds = undisturbed(ranks)
-    assert kill_and_resume(bench, ranks, seconds, seed) == expected
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-@pytest.mark.parametrize("seed", range(100, 130))
-def test_it_ends_as_if_undisturbed_thirty_times(bench: Bench, undisturbed: Any, ranks: int, seed: int) -> None:
     expected, seconds = undisturbed(ranks)
     assert kill_and_resume(bench, ranks, seconds, seed) == expected

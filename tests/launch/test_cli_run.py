@@ -147,7 +147,7 @@ def test_detach_then_status_logs_stop_and_resume(launch: Any, write: Any, projec
     run = RunDir(started["path"])
     try:
         wait_for(lambda: run.rank_log(1, 0).exists() and "begun" in run.rank_log(1, 0).read_text())
-        assert launch("status", started["id"], "--json").json["state"] == "running"
+        wait_for(lambda: launch("status", started["id"], "--json").json["state"] == "running")
         resumed = launch("resume", "last")
         assert resumed.code == 2
         assert "is live: process" in resumed.err
