@@ -12,6 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from launcher.events import fold, ledger
+from launcher.rundir import RunDir
+
 LAUNCH = str(Path(sys.executable).with_name("launch"))
 RESUME_S = 120
 
@@ -75,6 +78,11 @@ def gone(processes: list[psutil.Process], within_s: float = 5.0) -> list[psutil.
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.02)
+
+
+def over(run: Path, code: int) -> bool:
+    """Whether nothing is left to resume: exit 0, or a kill in the moment between the run's last event and the exit."""
+    return code == 0 or (code < 0 and fold(ledger(RunDir(run))).state == "done")
 
 
 def alive(process: psutil.Process) -> bool:
