@@ -77,8 +77,6 @@ def here(run: RunDir) -> str | None:
 
 def queued(run: RunDir, job: Job, plan: Plan) -> str | None:
     """Why it failed, or None."""
-    from launcher.backends.slurm.queue import slurm
-
     try:
         number = backends.QUEUES[plan.backend].submit(run, job, plan)
     except BackendError as error:
@@ -86,7 +84,19 @@ def queued(run: RunDir, job: Job, plan: Plan) -> str | None:
     try:
         return ended(run, number)
     finally:
+        leave(run, number)
+
+
+def leave(run: RunDir, number: str) -> None:
+    """Once the job has ended: after its last word its supervisor still withdraws its successor, and writes so into the run."""
+    from launcher.backends.slurm.queue import slurm
+
+    if summarize(run).state not in ("done", "failed"):
         slurm("scancel", "--quiet", number)
+    deadline = time.monotonic() + GONE_S
+    while in_queue(number).partition(" ")[0] not in ("", "COMPLETING") and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    slurm("scancel", "--quiet", number)
 
 
 def ended(run: RunDir, number: str) -> str | None:

@@ -11,11 +11,12 @@ import pytest
 
 from launcher.backends import check
 from launcher.backends.hosts.check import hosts
+from launcher.backends.slurm import queue
 from launcher.backends.slurm.check import mount_of, partition, settings, version
-from launcher.cli.allreduce import told
+from launcher.cli import allreduce
 from launcher.load import parse_job
 from launcher.plan import Cluster, Machine, make_plan
-from tests.launch.conftest import Launch
+from tests.launch.conftest import ByHand, Launch
 
 FACTS = {"torch": "2.14.1", "cuda": "13.0"}
 
@@ -69,6 +70,23 @@ def test_with_json_there_is_json_alone(launch: Launch) -> None:
         "remedy": "set environment.python to an interpreter that all nodes have",
     }  # fmt: skip
     assert "all-reduce" not in {each["what"] for each in said.json["checks"]}
+
+
+@pytest.mark.parametrize(("last", "asked"), [("done", []), ("running", ["scancel"])])
+def test_a_job_is_left_when_it_has_ended(
+    by_hand: ByHand, done: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, last: str, asked: list[str]
+) -> None:
+    """After its last word its supervisor still withdraws its successor, and writes that into the run."""
+    states, calls = iter(("RUNNING|None", "RUNNING|None", "COMPLETING|None")), []
+
+    def slurm(command: str, *_argv: str) -> str:
+        calls.append(command)
+        return next(states) if command == "squeue" else ""
+
+    monkeypatch.setattr(queue, "slurm", slurm)
+    monkeypatch.setattr(allreduce, "POLL_S", 0.0)
+    allreduce.leave(by_hand(ledger=[*done[:-1], {**done[-1], "event": last}]), "7")
+    assert calls == [*asked, "squeue", "squeue", "squeue", "scancel"]
 
 
 def test_a_run_directory_that_cannot_be_written_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +199,7 @@ def test_what_the_all_reduce_shows(odd: dict[str, Any], right: bool, what: str |
     plan = make_plan(job, Cluster(backend="local", machines=machines, python="python3"))
     ranks = [rank(0), rank(1), rank(2), rank(3, **odd)]
     result = {"ranks": ranks, "bytes": 16_000_000, "rounds": 10, "seconds": 1.0, "right": right}
-    found = list(told(result, plan))
+    found = list(allreduce.told(result, plan))
     assert [each.what for each in found if each.verdict != "ok"] == ([what] if what else [])
     assert words in " ".join(each.found for each in found)
     if what is None:
