@@ -15,8 +15,8 @@ from typing import Any
 
 from launcher.protocol import decode
 from launcher.rundir import RunDir
+from tests.patience import PATIENCE_S
 
-PATIENCE_S = 60.0
 UNUSED_PORT = 1
 TORCH = ("torch", "torch.distributed")
 """What jobs preload whose ranks meet."""

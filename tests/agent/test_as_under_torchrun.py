@@ -13,6 +13,7 @@ import pytest
 
 from tests.agent.conftest import Job
 from tests.agent.pipes import TORCH
+from tests.patience import PATIENCE_S
 
 REPORT = """
 import json, multiprocessing, os, signal, sys, threading
@@ -43,7 +44,7 @@ OURS = {"LAUNCHER_RUN_DIR", "LAUNCHER_ATTEMPT", "LAUNCHER_CHANNEL"}
 def under_torchrun(folder: Path, *command: str) -> list[dict[str, Any]]:
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=3", *command]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TO": str(folder / "torchrun")}
-    subprocess.run(line, cwd=folder, env=environment, check=True, capture_output=True, timeout=100)
+    subprocess.run(line, cwd=folder, env=environment, check=True, capture_output=True, timeout=PATIENCE_S)
     return [json.loads((folder / f"torchrun-{rank}.json").read_text()) for rank in (0, 1)]
 
 

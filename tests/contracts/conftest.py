@@ -18,10 +18,11 @@ from typing import IO, Any
 import psutil
 import pytest
 
+from tests.patience import PATIENCE_S
+
 LAUNCH = str(Path(sys.executable).with_name("launch"))
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 ACCELERATE = str(Path(sys.executable).with_name("accelerate"))
-LIMIT_S = 100
 FOREIGN = (
     "RANK",
     "LOCAL_RANK",
@@ -88,7 +89,7 @@ class Desk:
     def call(self, *argv: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Outcome:
         """Any command, waited for. Output goes to files: a process left behind holds no pipe open."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            code = self.popen(list(argv), cwd=cwd, env=env, out=out, err=err).wait(LIMIT_S)
+            code = self.popen(list(argv), cwd=cwd, env=env, out=out, err=err).wait(PATIENCE_S)
             return Outcome(code=code, out=written(out), err=written(err))
 
     def launch(self, *argv: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Outcome:
@@ -145,7 +146,7 @@ def weights(run: Path) -> str:
     return f"{newest.name} {hashlib.sha256((newest / 'model.safetensors').read_bytes()).hexdigest()}"
 
 
-def until(condition: Callable[[], Any], within_s: float = 60) -> Any:
+def until(condition: Callable[[], Any], within_s: float = PATIENCE_S) -> Any:
     deadline = time.monotonic() + within_s
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.contracts.conftest import LAUNCH, Desk, Job, checkpoints, rows, small, until, weights
+from tests.patience import PATIENCE_S
 
 EXACT = {"train__precision": "fp64", "train__model": {"target": "mine:Net", "width": 8, "dropout": 0.0}}
 
@@ -51,7 +52,7 @@ def test_a_stream_that_is_continued_goes_on_where_it_was(desk: Desk) -> None:
     process = desk.start(LAUNCH, desk.job(job))
     until(lambda: desk.runs() and len(rows(desk.run())) > 2)
     process.terminate()
-    assert process.wait(60) == 75, desk.screen()
+    assert process.wait(PATIENCE_S) == 75, desk.screen()
     (desk.folder / "slow").unlink()
     outcome = desk.launch("resume", "last", "--set", "resources.procs_per_node=2")
     assert outcome.code == 0, outcome.said

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.contracts.conftest import LAUNCH, Case, Desk, checkpoints, lines, rows, script_job, small, until, weights
+from tests.patience import PATIENCE_S
 
 PATIENT = """
 import sys, time, launcher
@@ -64,7 +65,7 @@ def test_a_signal_saves_and_stops(desk: Desk, undisturbed: Case, sent: signal.Si
     process = desk.start(LAUNCH, str(undisturbed.desk.folder / "job.yaml"))
     until(lambda: desk.runs() and len(rows(desk.run())) > 2)
     os.killpg(process.pid, sent)  # as a terminal does: to the whole group
-    assert process.wait(60) == code, desk.screen()
+    assert process.wait(PATIENCE_S) == code, desk.screen()
     assert desk.status()["state"] == "stopped"
     saved = rows(desk.run())[-1]["step"]
     assert checkpoints(desk.run()) == [f"step-{saved:08d}"]
@@ -76,7 +77,7 @@ def test_cancel_is_130_and_cancelled_and_saves_nothing(desk: Desk, undisturbed: 
     process = desk.start(LAUNCH, str(undisturbed.desk.folder / "job.yaml"))
     until(lambda: desk.runs() and len(rows(desk.run())) > 2)
     assert desk.launch("cancel", "last").code == 0
-    assert process.wait(60) == 130, desk.screen()
+    assert process.wait(PATIENCE_S) == 130, desk.screen()
     assert desk.status()["state"] == "cancelled"
     assert checkpoints(desk.run()) == []
 
@@ -86,7 +87,7 @@ def test_a_second_ctrl_c_ends_at_once(desk: Desk) -> None:
     process.send_signal(signal.SIGINT)
     until(lambda: desk.status()["state"] == "stopping")
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130, desk.screen()
+    assert process.wait(PATIENCE_S) == 130, desk.screen()
     assert desk.status()["state"] in ("stopped", "cancelled")
 
 
@@ -101,7 +102,7 @@ def test_ranks_of_a_script_that_all_exit_0_after_a_stop_count_as_75(desk: Desk, 
     process = begin(desk, PATIENT, resources={"procs_per_node": ranks, "threads": 1, "device": "cpu"})
     until(lambda: desk.status()["state"] == "running")
     assert desk.launch("stop", "last").code == 0
-    assert process.wait(60) == 75, desk.screen()
+    assert process.wait(PATIENCE_S) == 75, desk.screen()
     assert desk.status()["state"] == "stopped"
     assert "saved" in desk.screen()
 
@@ -124,7 +125,7 @@ def test_ranks_that_follow_the_one_who_asks_are_given_the_time(desk: Desk, nodes
     until(lambda: desk.status()["state"] == "running")
     time.sleep(1)  # an agent tells every half a second
     assert desk.launch("stop", "last").code == 0
-    assert process.wait(60) == 75, desk.screen()
+    assert process.wait(PATIENCE_S) == 75, desk.screen()
     told = desk.status()
     assert (told["state"], told["reason"]) == ("stopped", "saved, can be continued")
     assert "saved" in (desk.run() / "logs" / "attempt-1" / "rank-1.log").read_text()
@@ -268,7 +269,7 @@ def test_a_killed_rank_is_restarted_from_the_newest_checkpoint(desk: Desk, undis
     rank.kill()
     until((desk.run() / "logs" / "attempt-2").exists)
     (desk.folder / "slow").unlink()
-    assert process.wait(60) == 0, desk.screen()
+    assert process.wait(PATIENCE_S) == 0, desk.screen()
     assert weights(desk.run()) == weights(undisturbed.path)
     assert (desk.run() / "metrics.jsonl").read_bytes() == (undisturbed.path / "metrics.jsonl").read_bytes()
     assert any(event.get("reason") for event in lines(desk.run() / "events.jsonl"))
@@ -293,7 +294,7 @@ def test_foreground_supervisor_is_the_launch_process_and_agents_have_their_own_s
     assert all(os.getsid(each.pid) != os.getsid(process.pid) for each in family if alive(each))
     assert not any(desk.run().name in " ".join(each.cmdline()) for each in psutil.Process(process.pid).children()), "names no run"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 75
+    assert process.wait(PATIENCE_S) == 75
 
 
 def test_a_detached_supervisor_has_a_session_of_its_own_and_names_its_run(desk: Desk) -> None:
@@ -328,7 +329,7 @@ def test_two_launches_at_one_moment_share_nothing(desk: Desk) -> None:
     desk.write("own.py", "import os\nprint(os.environ['MASTER_PORT'], flush=True)\n")
     job = desk.job(script_job(resources={"procs_per_node": 2, "threads": 1, "device": "cpu"}))
     both = [desk.start(LAUNCH, job), desk.start(LAUNCH, job)]
-    assert [each.wait(90) for each in both] == [0, 0], desk.screen()
+    assert [each.wait(PATIENCE_S) for each in both] == [0, 0], desk.screen()
     ports = {(run / "logs" / "attempt-1" / "rank-0.log").read_text() for run in desk.runs()}
     assert len(ports) == 2
 

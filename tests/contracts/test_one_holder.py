@@ -13,6 +13,7 @@ import pytest
 
 from tests.contracts.conftest import LAUNCH, TORCHRUN, Case, Desk, rows, script_job, small, until, weights
 from tests.contracts.test_ends import alive, at_work
+from tests.patience import PATIENCE_S
 
 WORKER = [sys.executable, "-m", "launcher.worker"]
 
@@ -46,7 +47,7 @@ def test_a_plain_worker_holds_its_run(desk: Desk) -> None:
     assert "SIGTERM" in refused(desk, process.pid, LAUNCH, "stop", str(run))
     assert desk.status(run)["state"] == "running"
     process.terminate()
-    assert process.wait(60) == 75, desk.screen()
+    assert process.wait(PATIENCE_S) == 75, desk.screen()
     assert desk.status(run)["state"] == "stopped"
 
 
@@ -56,7 +57,7 @@ def test_beside_a_live_launch_a_plain_worker_is_refused(desk: Desk) -> None:
     until(lambda: len(rows(run)) > 2)
     refused(desk, process.pid, *WORKER, str(run))
     assert desk.launch("cancel", str(run)).code == 0
-    assert process.wait(60) == 130, desk.screen()
+    assert process.wait(PATIENCE_S) == 130, desk.screen()
     steps = [row["step"] for row in rows(run)]
     assert steps == [*range(1, len(steps) + 1)]
 
@@ -70,7 +71,7 @@ def test_torchruns_own_restart_takes_the_run_over_from_a_killed_rank(desk: Desk,
     (rank,) = (each for each in psutil.Process(process.pid).children() if "launcher.worker" in each.cmdline())
     (desk.folder / "slow").unlink()
     rank.kill()
-    assert process.wait(60) == 0, desk.screen()
+    assert process.wait(PATIENCE_S) == 0, desk.screen()
     assert weights(run) == weights(undisturbed.path)
     assert rows(run) == rows(undisturbed.path)
 
@@ -80,7 +81,7 @@ def test_of_two_that_resume_at_once_in_the_background_one_is_refused_and_changes
     both = [
         stopped.desk.start(LAUNCH, "resume", str(run), "--detach", "--set", f"retry.max_restarts={number}") for number in (5, 6)
     ]
-    codes = [each.wait(60) for each in both]
+    codes = [each.wait(PATIENCE_S) for each in both]
     assert sorted(codes) == [0, 2], stopped.desk.screen()
     assert f"max_restarts: {5 + codes.index(0)}" in (run / "job.yaml").read_text()
     assert not (run / "job-2.yaml").exists()
@@ -111,6 +112,6 @@ def test_whoever_is_silent_is_given_up_before_the_next_attempt(desk: Desk, silen
     if silent == "supervisor":
         until(lambda: not any(alive(each) for each in everyone), within_s=20)
         process.send_signal(signal.SIGCONT)
-    assert process.wait(60) == 0, desk.screen()
+    assert process.wait(PATIENCE_S) == 0, desk.screen()
     assert not any(alive(each) for each in everyone)
     assert (desk.status()["state"], desk.status()["attempts"]) == ("done", 2)

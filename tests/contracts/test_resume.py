@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.conftest import LAUNCH, Case, Desk, checkpoints, lines, rows, script_job, small, until, weights
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_a_live_run_is_refused_naming_the_holder(desk: Desk) -> None:
     assert outcome.code == 2
     assert str(process.pid) in outcome.err
     assert desk.launch("cancel", "last", "--wait").code == 0
-    assert process.wait(30) == 130
+    assert process.wait(PATIENCE_S) == 130
 
 
 @pytest.mark.long

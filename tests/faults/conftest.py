@@ -14,9 +14,9 @@ import pytest
 
 from launcher.events import fold, ledger
 from launcher.rundir import RunDir
+from tests.patience import PATIENCE_S
 
 LAUNCH = str(Path(sys.executable).with_name("launch"))
-RESUME_S = 120
 
 
 class Bench:
@@ -39,7 +39,7 @@ class Bench:
         self.started.append(process)
         return process
 
-    def wait(self, process: subprocess.Popen[bytes], timeout_s: float = RESUME_S) -> int:
+    def wait(self, process: subprocess.Popen[bytes], timeout_s: float = PATIENCE_S) -> int:
         return process.wait(timeout_s)
 
     def run(self, runs: str = "runs") -> Path:
@@ -92,7 +92,7 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def until(condition: Callable[[], Any], within_s: float = 60.0) -> Any:
+def until(condition: Callable[[], Any], within_s: float = PATIENCE_S) -> Any:
     deadline = time.monotonic() + within_s
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"

@@ -21,6 +21,7 @@ from launcher.events import ledger
 from launcher.rundir import RunDir
 from tests.faults.conftest import until
 from tests.faults.processes import kill_all, marked, victim
+from tests.patience import PATIENCE_S
 
 GARBAGE = (b"\xff\xfe\x00garbage", b"\n17\n", b'{"event": ', bytes(100), b"\n[]\n{}\n")
 FREE_TO_SPOIL = ("events.jsonl", "timings.jsonl", "metrics.jsonl", "failure.json", "provenance.json", "plan.json", ".supervisor")
@@ -97,7 +98,7 @@ def lock_deleted(scene: Scene, _dice: random.Random) -> str:
     """Whoever then wants to resume a live run must still be refused."""
     (scene.home / ".supervisor").unlink(missing_ok=True)
     time.sleep(2.0)
-    scene.launch("resume", str(scene.home)).wait(60)
+    scene.launch("resume", str(scene.home)).wait(PATIENCE_S)
     told = [entry["event"] for entry in ledger(RunDir(scene.home)) if entry["event"] in ("supervising", *FINAL)]
     assert ("supervising", "supervising") not in pairwise(told), f"two supervisors at once: {told}"
     return "lock deleted"

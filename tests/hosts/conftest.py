@@ -14,6 +14,7 @@ import pytest
 from tests.contracts.conftest import Desk, lines, until
 from tests.contracts.conftest import desks as desks
 from tests.hosts.park import NEEDED, Park
+from tests.patience import PATIENCE_S
 from tests.slurm.cluster import missing
 
 TICKING = "import sys, time\nprint('up', flush=True)\nwhile True:\n    time.sleep(0.05)\n"
@@ -56,7 +57,7 @@ class Seat(Desk):
         """attempt-N/rank-R -> what it wrote."""
         return {f"{log.parent.name}/{log.stem}": log.read_text() for log in self.run().glob("logs/attempt-*/rank-*.log")}
 
-    def up(self, attempt: int, ranks: int, within_s: float = 30) -> None:
+    def up(self, attempt: int, ranks: int, within_s: float = PATIENCE_S) -> None:
         until(lambda: self.runs() and sum("up" in text for name, text in self.logs().items()
                                           if name.startswith(f"attempt-{attempt}/")) == ranks, within_s)  # fmt: skip
 

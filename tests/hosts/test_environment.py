@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.contracts.conftest import LAUNCH
 from tests.hosts.conftest import Seat
 from tests.hosts.park import command_line
+from tests.patience import PATIENCE_S
 
 TELLS = """
 import json, os, sys, time
@@ -28,7 +29,7 @@ def test_bytes_secrets_and_setup(seat: Seat) -> None:
     seat.up(attempt=1, ranks=2)
     for host in seat.park.hosts:
         assert not any(SECRET[:13].encode() in command_line(pid) for pid in seat.park.hosts[host].processes())
-    assert seat.started[-1].wait(30) == 0, seat.screen()
+    assert seat.started[-1].wait(PATIENCE_S) == 0, seat.screen()
     told, handed_on = seat.logs()["attempt-1/rank-1"].splitlines()[0].rsplit(" ", 1)
     there = f"{seat.park.folder}/tmp"
     assert json.loads(told) == {"NASTY": NASTY, "lower": "é", "TOKEN": f"<{SECRET}>", "THERE": there, "SET_UP": "by $0"}

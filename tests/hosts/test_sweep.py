@@ -9,6 +9,7 @@ from typing import Any
 from tests.contracts.conftest import MINE as CODE
 from tests.contracts.conftest import lines, small, until
 from tests.hosts.conftest import Seat
+from tests.patience import PATIENCE_S
 
 SWEEP = {
     "method": "grid",
@@ -46,6 +47,6 @@ def test_a_lost_host_gives_its_trial_back(seat: Seat) -> None:
         until(lambda: (run / "results.csv").exists() and len(results(run)) == 4, 120)
     finally:
         seat.park.mend("h2")
-    seat.started[-1].wait(60)
+    seat.started[-1].wait(PATIENCE_S)
     assert results(run) == results(alone)
     assert (robbed / "code").is_dir()

@@ -9,6 +9,7 @@ import pytest
 from tests.contracts.conftest import LAUNCH, checkpoints, rows, small, until, weights
 from tests.contracts.conftest import MINE as CODE
 from tests.hosts.conftest import Seat
+from tests.patience import PATIENCE_S
 
 PACE = "slow"
 """While a file of this name lies in the folder, each step takes a tenth of a second."""
@@ -74,5 +75,5 @@ def test_plain_torchrun_lines_work_when_pasted_on_each_host(seat: Seat, undistur
         (line,) = [line for line in prepared.out.splitlines() if line.strip().startswith(f"on {host}:")]
         seat.start("ssh", host, line.partition(":")[2])
     for process in seat.started[-2:]:
-        assert process.wait(100) == 0, seat.screen()
+        assert process.wait(PATIENCE_S) == 0, seat.screen()
     assert weights(seat.run()) == undisturbed

@@ -18,13 +18,14 @@ from launcher.events import Summary, record
 from launcher.load import load_job
 from launcher.prepare import plan_for, prepare
 from launcher.rundir import locked
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
 def reaped() -> Any:
     yield
     for process in api.STARTED:
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def job(project: Path, shell: str, name: str = "j.yaml") -> Path:

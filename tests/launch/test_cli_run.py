@@ -20,6 +20,7 @@ import pytest
 from launcher.events import summarize
 from launcher.rundir import RunDir, owner
 from tests.launch.conftest import Launch
+from tests.patience import PATIENCE_S
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "NO_COLOR": "1"}
 
@@ -199,7 +200,7 @@ def test_ctrl_c_ends_the_run_once_gently_twice_at_once(write: Any, project: Path
                 if line.startswith(("begun", "[launch] SIGINT")) and presses:
                     process.send_signal(signal.SIGINT)
                     presses -= 1
-            assert process.wait(30) == code
+            assert process.wait(PATIENCE_S) == code
         finally:
             process.kill()
 
@@ -273,7 +274,7 @@ def test_epochs_do_not_grow_under_a_schedule_that_depends_on_them(launch: Any, b
     assert "train.epochs: 2 -> 4" in said.err
 
 
-def wait_for(true: Callable[[], bool], timeout_s: float = 30) -> None:
+def wait_for(true: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, "it did not happen"

@@ -22,6 +22,7 @@ from launcher.load import parse_job
 from launcher.rundir import RunDir
 from launcher.standing import by_queue, refuse_busy
 from launcher.standing import standing as standing_of
+from tests.patience import PATIENCE_S
 
 RECORDED = Path(__file__).parents[1] / "golden" / "squeue"
 
@@ -233,7 +234,7 @@ def test_ranks_have_the_users_habits_and_what_asks_beside_an_agent_has_none_that
     plan: Any = SimpleNamespace(carrier=("sh", "-c", f"printenv {' '.join([*HABITS, *NEEDED])}", "srun"))
     node: Any = SimpleNamespace(index=0, host="n1", argv=("agent", "--id", "0"))
     [(carrier, _)] = start_agents(plan, [node], habits / "agents.log")
-    assert carrier.communicate(timeout=60)[0].decode().split() == [*HABITS.values(), *NEEDED.values()]
+    assert carrier.communicate(timeout=PATIENCE_S)[0].decode().split() == [*HABITS.values(), *NEEDED.values()]
     assert batch_host.run("printenv", "SCANCEL_STATE") == ""
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 LAUNCH = (sys.executable, "-P", "-m", "launcher")
 BASE = """
 name: small
@@ -37,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def launch(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([*LAUNCH, *words], cwd=folder, capture_output=True, text=True, timeout=240)
+        done = subprocess.run([*LAUNCH, *words], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import launcher
+from tests.patience import PATIENCE_S
 from tests.search.conftest import LAUNCH, newest, results
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -138,7 +139,7 @@ def test_a_terminals_interrupt_ends_it_without_a_traceback(parallel: int, folder
         assert process.stdout is not None
         assert " done " in process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate(timeout=60)[0]
+        said = process.communicate(timeout=PATIENCE_S)[0]
     assert process.returncode == 130
     assert said.endswith("[launch] interrupted: the same command goes on with the trials that are left\n")
     assert "Traceback" not in said

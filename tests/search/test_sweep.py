@@ -13,6 +13,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from tests.patience import PATIENCE_S
 from tests.search.conftest import LAUNCH, newest, results
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -96,7 +97,7 @@ def test_stop_saves_every_trial_and_resume_goes_on(folder: Path, launch: Launch)
     while not list((folder / "runs").glob("*/trials/1/metrics.jsonl")):
         time.sleep(0.05)
     launch("stop", "last")
-    assert process.wait(60) == 75
+    assert process.wait(PATIENCE_S) == 75
     sweep = newest(folder)
     [asked] = [event["reason"] for event in told(sweep) if event["event"] == "stopping"]
     assert asked == "launch stop: 2 running trial(s) end after they have saved"

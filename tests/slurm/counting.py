@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.rundir import RunDir, json_lines
+from tests.patience import PATIENCE_S
 from tests.slurm.cluster import Cluster
 from tests.slurm.cluster import wait_for as wait_until
 
@@ -103,7 +104,7 @@ def events(run: RunDir, *kinds: str) -> list[dict[str, Any]]:
     return [entry for entry in json_lines(run.events) if not kinds or entry["event"] in kinds]
 
 
-def wait(run: RunDir, until: Callable[[], Any], what: str, timeout_s: float = 240.0) -> None:
+def wait(run: RunDir, until: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not until():
         told = "\n".join(str(entry) for entry in events(run))

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S
 from tests.slurm.cluster import Cluster
 
 WRITES = """\
@@ -57,7 +58,7 @@ class Project:
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 
-    def wait(self, run: Path, *states: str, timeout_s: float = 240.0) -> dict[str, Any]:
+    def wait(self, run: Path, *states: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         until = time.monotonic() + timeout_s
         while (now := self.status(run))["state"] not in states:
             assert time.monotonic() < until, f"{now['state']}: {now['reason']}"

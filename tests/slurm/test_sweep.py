@@ -86,7 +86,7 @@ def nothing_left(project: Project, run: Path) -> None:
 @pytest.mark.parametrize("method", [*IN_THE_SUITE, *OTHERS])
 def test_an_array_gives_the_results_of_one_process(project: Project, method: str) -> None:
     run = sweep(project, METHODS[method])
-    project.wait(run, "done", timeout_s=240)
+    project.wait(run, "done")
     assert results(run) == by_one(project)
     assert len(events(run, "joined")) == len(events(run, "left")) >= 3
     nothing_left(project, run)
@@ -97,7 +97,7 @@ def test_an_array_gives_the_results_of_one_process(project: Project, method: str
 def test_trials_are_compared_across_tasks_and_pruned(project: Project, method: str) -> None:
     lines = f"method: random\n  trials: 9\n  prune: {{method: {method}, warmup_steps: 24}}\n  {LR}"
     run = sweep(project, lines, "--set", "train.epochs=12")
-    project.wait(run, "done", timeout_s=240)
+    project.wait(run, "done")
     states = [row["state"] for row in results(run)]
     assert set(states) == {"done", "pruned"}
     nothing_left(project, run)
@@ -111,7 +111,7 @@ def test_a_dead_node_gives_its_trial_back(project: Project) -> None:
     run = sweep(project, METHODS["random"], *LONGER)
     begun(run)
     project.cluster.crash("n2")
-    project.wait(run, "done", timeout_s=240)
+    project.wait(run, "done")
     project.cluster.boot_crashed()
     assert [row["state"] for row in results(run)] == ["done"] * 5
     nothing_left(project, run)
@@ -124,7 +124,7 @@ def test_a_killed_task_gives_its_trial_back(project: Project) -> None:
     array = project.status(run)["job"]
     for task in (1, 2):
         project.cluster.run("scancel", "--signal=KILL", "--full", f"{array}_{task}")
-    project.wait(run, "done", timeout_s=240)
+    project.wait(run, "done")
     assert results(run) == by_one(project)
     nothing_left(project, run)
 
@@ -213,6 +213,6 @@ def test_behind_a_run_that_needs_a_further_job_it_is_queued_again(project: Proje
     assert now["state"] == "queued"
     assert f"run {first.name}, which it follows, goes on in job {project.status(first)['job']}" in now["reason"]
     project.cluster.run("scontrol", "release", project.status(first)["job"])
-    project.wait(run, "done", timeout_s=240)
+    project.wait(run, "done")
     assert len(events(run, "searching")) == 1
     nothing_left(project, run)

@@ -47,5 +47,5 @@ def test_stopped_and_continued(project: Project) -> None:
     assert project.wait(run, "stopped")["step"] < 1000
     resumed = project.launch("resume", str(run))
     assert resumed.returncode == 0, resumed.stderr
-    project.wait(run, "done", timeout_s=240)
+    project.wait(run, "done")
     assert weights(RunDir(run)) == weights(RunDir(local))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from launcher.rundir import RunDir, json_lines
+from tests.patience import PATIENCE_S
 from tests.worker.worlds import a_job, run_of
 
 PYTHON = sys.executable
@@ -45,7 +46,7 @@ def start(argv: list[str], *arguments: str) -> subprocess.Popen[str]:
 
 def trained(argv: list[str], run: RunDir) -> tuple[str, str]:
     process = start(argv, str(run.path))
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     weights = max(run.checkpoints.glob("step-*")) / "model.safetensors"
     return hashlib.sha256(weights.read_bytes()).hexdigest(), run.metrics.read_text()
@@ -63,7 +64,7 @@ def test_eval_prints_json_alone(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", job())
     trained(STARTS[1][0], run)
     process = start([*STARTS[1][0], "eval"], str(run.path), "--split", "val", "--json")
-    printed, _ = process.communicate(timeout=240)
+    printed, _ = process.communicate(timeout=PATIENCE_S)
     last = list(json_lines(run.metrics))[-1]
     assert json.loads(printed) == {key: last[key] for key in ("val/loss", "val/accuracy")}
 
@@ -75,7 +76,7 @@ def test_sigterm_under_plain_python_saves_and_ends_with_75(tmp_path: Path) -> No
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=240)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 75
     assert [event["event"] for event in json_lines(run.events)][-1] == "stopped"
     assert list(run.checkpoints.glob("step-*"))
@@ -85,7 +86,7 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
     described = job()
     described["train"]["model"] = "sets:Nowhere"
     process = start(STARTS[1][0], str(run_of(tmp_path / "run", described).path))
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert errors.strip().splitlines() == ["error: train.model: sets has no 'Nowhere'."]
 
@@ -93,7 +94,7 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
 def test_debug_shows_the_first_steps_in_one_process(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", job())
     process = start([*STARTS[1][0], "debug"], str(run.path), "--steps", "2", "--batch-size", "10")
-    printed, errors = process.communicate(timeout=240)
+    printed, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     header, *rows = printed.splitlines()[1:]
     assert header.split() == ["step", "loss", "grad", "norm", "memory", "data", "forward", "backward", "step"]
@@ -132,7 +133,7 @@ def test_a_forked_rank_finds_imported_what_torch_imports_late(tmp_path: Path) ->
     (tmp_path / "job.yaml").write_text(json.dumps({**job, "name": "looks", "resources": resources}))
     ended = subprocess.run(
         [str(BESIDE / "launch"), "job.yaml"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     for rank in (0, 1):

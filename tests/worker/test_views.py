@@ -28,12 +28,12 @@ from launcher.worker import batch_norm, views
 from launcher.worker.cadence import Cadence
 from launcher.worker.histograms import Histograms, counted, draw_graph
 from launcher.worker.history import History
+from tests.patience import PATIENCE_S
 from tests.worker.trainings import ALONE, new_run
 from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 ALL = {"wandb": {"project": "demo"}, "tensorboard": True, "csv": True, "plots": True}
 FILES = ALL | {"wandb": False}
-PATIENCE_S = 240
 """The views are nice: beside others they wait."""
 
 

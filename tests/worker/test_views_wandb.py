@@ -12,6 +12,7 @@ import pytest
 from launcher.load import load_job
 from launcher.rundir import RunDir
 from launcher.worker import views
+from tests.patience import PATIENCE_S
 from tests.worker.fake_wandb import Endpoint, serving
 from tests.worker.test_views import wait_for, wandb_history, write
 from tests.worker.trainings import new_run
@@ -49,11 +50,11 @@ def steps(endpoint: Endpoint) -> list[int]:
 def test_rows_come_once_and_a_new_attempt_goes_on_in_the_same_run(run: RunDir, endpoint: Endpoint) -> None:
     view = shown(run)
     write(run, range(20))
-    view.finish(60)
+    view.finish(PATIENCE_S)
     assert steps(endpoint) == list(range(20))
     view = shown(run)
     write(run, range(15, 30))
-    view.finish(60)
+    view.finish(PATIENCE_S)
     assert steps(endpoint) == list(range(30))
     assert endpoint.names == {run.id}
 
@@ -61,7 +62,7 @@ def test_rows_come_once_and_a_new_attempt_goes_on_in_the_same_run(run: RunDir, e
 def test_it_gets_the_job_and_no_secret(run: RunDir, endpoint: Endpoint) -> None:
     view = shown(run)
     write(run, range(3))
-    view.finish(60)
+    view.finish(PATIENCE_S)
     assert endpoint.config["train"]["value"]["data"]["batch_size"] == 4
     assert "env" not in endpoint.config
     kept = b"".join(path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path != run.job)
@@ -74,7 +75,7 @@ def test_where_it_does_not_answer_the_rows_are_kept_for_later(run: RunDir, endpo
     endpoint.mood = mood
     view = shown(run)
     write(run, range(20))
-    view.finish(60)
+    view.finish(PATIENCE_S)
     assert [row["_step"] for row in wandb_history(run)] == list(range(20))
     assert "W&B cannot take the run" in log(run)
 
@@ -85,7 +86,7 @@ def test_where_nobody_listens_the_rows_are_kept_for_later(run: RunDir, monkeypat
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
     view = shown(run)
     write(run, range(20))
-    view.finish(60)
+    view.finish(PATIENCE_S)
     assert [row["_step"] for row in wandb_history(run)] == list(range(20))
 
 
@@ -104,7 +105,7 @@ def test_an_endpoint_that_dies_on_the_way_costs_no_more_than_the_time_given(
     assert len(run.csv.read_text().splitlines()) == 21
     endpoint.mood = "answers"
     view = shown(run)
-    view.finish(60)
+    view.finish(PATIENCE_S)
     assert steps(endpoint) == list(range(20))
 
 
@@ -113,7 +114,7 @@ def test_without_a_key_the_run_is_kept_for_later(run: RunDir, endpoint: Endpoint
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     view = shown(run)
     write(run, range(5))
-    view.finish(60)
+    view.finish(PATIENCE_S)
     assert len(wandb_history(run)) == 5
     assert endpoint.received == b""
 
