@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from tests.contracts.conftest import LAUNCH, Desk, Job, checkpoints, rows, small, until, weights
+from tests.contracts.conftest import LAUNCH, Desk, Job, checkpoints, lines, rows, small, until, weights
 from tests.patience import PATIENCE_S
 
 EXACT = {"train__precision": "fp64", "train__model": {"target": "mine:Net", "width": 8, "dropout": 0.0}}
@@ -148,9 +149,10 @@ def saved(run: Path) -> list[int]:
 def test_checkpoint_every_so_much_time(desk: Desk) -> None:
     """Twenty-five steps of a tenth of a second."""
     desk.write("slow", "")
-    found = saved(train(desk, small(checkpoint={"every": "1s", "keep_last": 20}, train__max_steps=25)))
-    assert found[-1] == 25
-    assert 1 < len(found) < 5
+    run = train(desk, small(checkpoint={"every": "1s", "keep_last": 26}, train__max_steps=25))
+    when = {each["event"]: datetime.fromisoformat(each["time"]) for each in lines(run / "events.jsonl")}
+    assert saved(run)[-1] == 25
+    assert 1 < len(saved(run)) <= 2 + (when["trained"] - when["running"]).total_seconds()
 
 
 def test_keep_last_keeps_so_many(desk: Desk) -> None:
