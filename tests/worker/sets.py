@@ -364,6 +364,14 @@ class Slow(Noisy):
         return torch.ones(6), index % 5
 
 
+class SlowOnEachRank(OfFeatures):
+    """A process that reads for it is never late, on a busy machine neither."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        time.sleep(0.1)
+        return super().forward(features)
+
+
 class SlowOnRankOne(OfFeatures):
     def forward(self, features: Tensor) -> Tensor:
         time.sleep(0.04 if os.environ.get("RANK") == "1" else 0.0)

@@ -55,8 +55,8 @@ TRAININGS: dict[str, tuple[Given, list[str]]] = {
     "units that are never above 0": (
         trained(model=MLP, gradients=True, init={"0.bias": {"target": "constant", "val": -50.0}}), ["dead units"]),
     "a slow data set": (trained(model="tests.worker.sets:OfFeatures", data=SLOW, max_steps=20), ["data-bound"]),
-    "a slow data set, read by processes": (
-        trained(model="tests.worker.sets:OfFeatures", data=FEW | {"num_workers": 1}, max_steps=20), []),
+    "a slow model, its data read by a process": (
+        trained(model="tests.worker.sets:SlowOnEachRank", data=FEW | {"num_workers": 1}, max_steps=20), []),
     "a checkpoint after each step": (
         trained(model=MLP | {"hidden": [1000, 1000]}, save="1 step", max_steps=30), ["checkpoint-bound"]),
 }  # fmt: skip
