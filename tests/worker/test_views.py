@@ -34,7 +34,6 @@ from tests.worker.worlds import a_job, on_ranks, run_of, train_run
 
 ALL = {"wandb": {"project": "demo"}, "tensorboard": True, "csv": True, "plots": True}
 FILES = ALL | {"wandb": False}
-"""The views are nice: beside others they wait."""
 
 
 @pytest.fixture
