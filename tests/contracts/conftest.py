@@ -260,7 +260,7 @@ def finished(desks: Callable[[str], Desk]) -> Case:
 
 
 SLOW = small(train__max_steps=60, checkpoint__every="20 steps", log__csv=True)
-"""While a file `slow` lies in its folder, each step takes a tenth of a second."""
+"""While a file `slow` lies in its folder, each step takes half a second: time for a command to start on a busy machine."""
 
 
 @pytest.fixture(scope="session")

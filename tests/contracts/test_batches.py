@@ -147,11 +147,11 @@ def saved(run: Path) -> list[int]:
 
 
 def test_checkpoint_every_so_much_time(desk: Desk) -> None:
-    """Twenty-five steps of a tenth of a second."""
+    """Eight steps of half a second."""
     desk.write("slow", "")
-    run = train(desk, small(checkpoint={"every": "1s", "keep_last": 26}, train__max_steps=25))
+    run = train(desk, small(checkpoint={"every": "1s", "keep_last": 9}, train__max_steps=8))
     when = {each["event"]: datetime.fromisoformat(each["time"]) for each in lines(run / "events.jsonl")}
-    assert saved(run)[-1] == 25
+    assert saved(run)[-1] == 8
     assert 1 < len(saved(run)) <= 2 + (when["trained"] - when["running"]).total_seconds()
 
 

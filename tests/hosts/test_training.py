@@ -12,7 +12,7 @@ from tests.hosts.conftest import Seat
 from tests.patience import PATIENCE_S
 
 PACE = "slow"
-"""While a file of this name lies in the folder, each step takes a tenth of a second."""
+"""While a file of this name lies in the folder, each step takes half a second."""
 
 
 def training(**resources: Any) -> dict[str, Any]:
