@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -263,9 +263,17 @@ def test_a_users_error_while_it_stops_is_a_failure(scripted: Scripted) -> None:
     assert (outcome.state, outcome.exit_code) == ("failed", 1)
 
 
-def test_all_nodes_learn_that_a_rank_asks_whether_to_stop(scripted: Scripted) -> None:
+def test_all_nodes_learn_that_a_rank_asks_whether_to_stop(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM comes as soon as node 1 has told that its rank asks: the first node's start alone is "running"."""
+    hear = attempts.Attempt.hear
+
+    def terminate_when_asked(attempt: attempts.Attempt, agent: int, message: Mapping[str, Any]) -> None:
+        hear(attempt, agent, message)
+        if message.get("asks"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(attempts.Attempt, "hear", terminate_when_asked)
     run = scripted({"asks": 1, "saved": 0})
-    when(run, "running", lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert supervise(run).reason == "saved, can be continued"
 
 
