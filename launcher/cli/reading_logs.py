@@ -42,10 +42,13 @@ def follow_run(run: RunDir, ranks: Callable[[], Sequence[int]], out: TextIO) -> 
 
 
 def screen_of(run: RunDir, ranks: Callable[[], Sequence[int]], out: TextIO) -> Shown:
-    job, there = job_of(run), run.attempts()
+    job = job_of(run)
     if job is not None and job.sweep is not None:
         return SweepScreen(run, job.sweep, out, whole=True)
-    return Screen(run, ranks(), out, attempt=there[-1] if there else None)
+    screen = Screen(run, ranks(), out)  # reads the ledger from here: an attempt that begins from now on is heard of
+    if there := run.attempts():
+        screen.follow(there[-1])
+    return screen
 
 
 def over(run: RunDir) -> bool:

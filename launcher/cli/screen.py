@@ -75,11 +75,12 @@ class Writer:
 class Screen:
     """Called about ten times a second; each call shows what is new."""
 
-    def __init__(self, run: RunDir, ranks: Sequence[int], stream: TextIO, *, attempt: int | None = None) -> None:
+    def __init__(self, run: RunDir, ranks: Sequence[int], stream: TextIO) -> None:
         self.run, self.ranks = run, tuple(ranks)
         self.writer = Writer(stream)
         self.ledger = Tail(run.events, from_end=True)
         self.fold = Fold(len(self.ranks))
+        self.attempt: int | None = None
         self.logs: dict[int, Tail] = {}
         self.held: dict[int, list[str]] = {}
         """By rank: a traceback, and what came after it."""
@@ -90,8 +91,6 @@ class Screen:
         """The rank that the newest failure began with."""
         self.why: str | None = None
         """The newest failure, told once it is known that another attempt follows."""
-        if attempt is not None:
-            self.follow(attempt)
 
     @property
     def seen(self) -> Sequence[int]:
@@ -128,6 +127,9 @@ class Screen:
                 self.say(str(reason))
 
     def follow(self, attempt: int) -> None:
+        if attempt == self.attempt:
+            return
+        self.attempt = attempt
         self.logs = {rank: Tail(self.run.rank_log(attempt, rank)) for rank in self.ranks}
         self.blamed = None
 

@@ -68,6 +68,7 @@ def end(local: Local, remote: WeightsAndBiases | None, ending: Ending) -> int:
     overdue.daemon = True
     overdue.start()
     local.finish()
+    overdue.cancel()  # W&B keeps to the time by itself, and says what it lacks
     taken = remote.finish(deadline - time.monotonic() - POLL_S, ending.exit_code) if remote else True
     return 0 if local.complete and taken else 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Follower:
         if self.file is not None:
             self.file.close()
         self.file, self.torn = self.path.open("rb"), b""
-        self.inode = self.path.stat().st_ino
+        self.inode = os.fstat(self.file.fileno()).st_ino
 
 
 def rows_until(path: Path, step: int) -> list[Row]:
