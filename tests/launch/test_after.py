@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from launcher.events import Summary
-from launcher.rundir import RunDir
+from launcher.rundir import RunDir, owner
 from launcher.supervisor import following
+from tests.patience import PATIENCE_S
 
-JOB = "run: {program: [sh, -c, '%s']}\nresources: {backend: local, procs_per_node: 1}\nretry: {max_restarts: 0}\n"
+JOB = "run: {program: [sh, -c, '%s']}\nresources: {backend: local, procs_per_node: 1}\nretry: {max_restarts: 0, lost_after: 4m}\n"
 
 
 class Here:
@@ -33,11 +34,18 @@ class Here:
         return json.loads(done.stdout) if "--json" in argv else done.stdout
 
     def wait(self, run: str, state: str) -> str | None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE_S
         while (now := self.launch("status", run, "--json"))["state"] != state:
             assert time.monotonic() < until, now
             time.sleep(0.2)
         return now["reason"]  # type: ignore[no-any-return]
+
+    def wait_until_left(self, run: str) -> None:
+        """The supervisor's last word comes before its exit, and until then it holds the run."""
+        until = time.monotonic() + PATIENCE_S
+        while owner(RunDir(self.folder / "runs" / run)) is not None:
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 @pytest.fixture
@@ -47,6 +55,7 @@ def here(tmp_path: Path) -> Here:
 
 def test_begins_once_the_other_is_done(here: Here) -> None:
     first = here.submit("first", "while [ ! -e go ]; do sleep 0.1; done; touch gone")
+    here.wait(first, "running")
     second = here.submit("second", "cat gone", "--after", first)
     assert here.wait(second, "queued") == f"waits for run {first}, which is running"
     (here.folder / "go").touch()
@@ -59,6 +68,7 @@ def test_ends_with_the_reason_when_the_other_failed_and_resume_begins_it_all_the
     reason = here.wait(second, "stopped") or ""
     assert f"run {first}, which it was to follow, is failed" in reason
     assert not (here.folder / "began").exists()
+    here.wait_until_left(second)
     here.launch("resume", second)
     here.wait(second, "done")
 

@@ -27,7 +27,7 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "NO_COLOR": "1"}
 
 def program(shell: str, **more: str) -> str:
     """A job that runs a line of shell in each of two ranks."""
-    extra = "".join(f"{key}: {value}\n" for key, value in more.items())
+    extra = "".join(f"{key}: {value}\n" for key, value in ({"retry": "{lost_after: 4m}"} | more).items())
     return f"resources: {{procs_per_node: 2, threads: 1}}\nrun: {{program: [sh, -c, {json.dumps(shell)}]}}\n{extra}"
 
 
@@ -190,7 +190,7 @@ def test_a_script_in_a_jobs_place_is_told_what_a_job_is(launch: Any, project: Pa
 @pytest.mark.parametrize(("presses", "code"), [(1, 130), (2, 130)])
 def test_ctrl_c_ends_the_run_once_gently_twice_at_once(write: Any, project: Path, presses: int, code: int) -> None:
     deaf = "trap '' TERM; " if presses == 2 else ""
-    write("j.yaml", program(f"{deaf}echo begun; sleep 60 & wait", retry="{max_restarts: 0}"))
+    write("j.yaml", program(f"{deaf}echo begun; sleep 60 & wait", retry="{max_restarts: 0, lost_after: 4m}"))
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     argv = [sys.executable, "-m", "launcher", "j.yaml"]
     with subprocess.Popen(argv, **streams, start_new_session=True, env=ENVIRONMENT) as process:

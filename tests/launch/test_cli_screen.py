@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -259,9 +260,13 @@ def test_two_ranks_progress_bars_do_not_flood_a_file(run: RunDir) -> None:
 
 
 @pytest.mark.parametrize(("blamed", "shown"), [(1, False), (0, True)])
-def test_a_traceback_that_only_echoes_another_rank_stays_in_the_log(run: RunDir, blamed: int, shown: bool) -> None:
+def test_a_traceback_that_only_echoes_another_rank_stays_in_the_log(
+    run: RunDir, blamed: int, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screens, "HOLD_TRACEBACK_S", math.inf)
     out = io.StringIO()
-    screen = Screen(run, [0], out, attempt=1)
+    screen = Screen(run, [0], out)
+    screen.follow(1)
     log(run, 0, "working\n[rank0]: Traceback (most recent call last):\n[rank0]: RuntimeError: Connection closed by peer\n")
     screen()
     assert out.getvalue() == "working\n"
@@ -273,7 +278,8 @@ def test_a_traceback_that_only_echoes_another_rank_stays_in_the_log(run: RunDir,
 
 def test_a_traceback_that_ends_nothing_is_shown_after_a_moment(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    screen = Screen(run, [0], out, attempt=1)
+    screen = Screen(run, [0], out)
+    screen.follow(1)
     log(run, 0, "Traceback (most recent call last):\nValueError: caught and printed\ngoing on\n")
     screen()
     monkeypatch.setattr(screens, "HOLD_TRACEBACK_S", 0.0)

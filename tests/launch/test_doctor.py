@@ -17,6 +17,7 @@ from launcher.cli import allreduce
 from launcher.load import parse_job
 from launcher.plan import Cluster, Machine, make_plan
 from tests.launch.conftest import ByHand, Launch
+from tests.patience import PATIENCE_S
 
 FACTS = {"torch": "2.14.1", "cuda": "13.0"}
 
@@ -99,7 +100,9 @@ def test_a_run_directory_that_cannot_be_written_fails(tmp_path: Path, monkeypatc
     assert found.found == f"cannot write and lock in {tmp_path}: Read-only file system"
 
 
-def test_a_run_directory_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_run_directory_is_tried_and_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("SLOW_WRITE_S", "SKEW_S"):
+        monkeypatch.setattr(check, limit, PATIENCE_S)
     found = {each.what: each.verdict for each in check.run_directory(tmp_path / "not" / "yet")}
     assert found["run directory"] == found["clock"] == "ok"
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from launcher.errors import UsageError
 from launcher.load import parse_job
 from launcher.rundir import RunDir, read_json
 from launcher.spec import Job
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -118,7 +119,8 @@ def test_one_copy_is_shared_by_runs_that_can_be_moved_apart(folder: Path) -> Non
     assert (moved / "inside.py").readlink() == Path("train.py")
 
 
-def test_what_is_recorded_of_the_code_is_that_of_the_copy(tracked: Path) -> None:
+def test_what_is_recorded_of_the_code_is_that_of_the_copy(tracked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "GIT_TIMEOUT_S", PATIENCE_S)
     run = RunDir(tracked / "runs" / "one")
     run.path.mkdir(parents=True)
     provenance.keep_code(run, str(tracked))

@@ -27,6 +27,7 @@ train:
   metrics: [accuracy]
   epochs: 1
 log: {plots: false}
+retry: {lost_after: 4m}
 """
 
 

@@ -56,9 +56,9 @@ def test_a_killed_sweep_goes_on_and_comes_to_the_same(folder: Path, launch: Laun
     while not (folder / "killed").exists() or not list((folder / "killed").glob("*/trials/1/metrics.jsonl")):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    state = "stopped" if process.wait() == -signal.SIGKILL else "done"  # on a busy machine it may be through before
     killed = newest(folder, "killed")
-    assert json.loads(launch("status", str(killed), "--json").stdout)["state"] == "stopped"
+    assert json.loads(launch("status", str(killed), "--json").stdout)["state"] == state
     launch("resume", str(killed))
     assert (killed / "results.csv").read_text() == (plain / "results.csv").read_text()
     for trial in range(4):
@@ -92,9 +92,9 @@ def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(folder: Path, launch: 
 
 
 def test_stop_saves_every_trial_and_resume_goes_on(folder: Path, launch: Launch) -> None:
-    (folder / "sweep.yaml").write_text(TPE + "  \ntrain: {epochs: 100}\n")
+    (folder / "sweep.yaml").write_text(TPE + "  \ntrain: {epochs: 10000}\n")
     process = subprocess.Popen([*LAUNCH, "sweep.yaml"], cwd=folder, stdout=subprocess.DEVNULL)
-    while not list((folder / "runs").glob("*/trials/1/metrics.jsonl")):
+    while len(list((folder / "runs").glob("*/trials/[01]/metrics.jsonl"))) < 2:
         time.sleep(0.05)
     launch("stop", "last")
     assert process.wait(PATIENCE_S) == 75

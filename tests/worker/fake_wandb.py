@@ -72,11 +72,12 @@ def serving() -> Iterator[Endpoint]:
 
         def respond(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if endpoint.mood == "hangs":
+            mood = endpoint.mood
+            if mood == "hangs":
                 endpoint.released.wait()
             text = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-            answer = json.dumps(endpoint.answer(self.path, text)).encode() if endpoint.mood == "answers" else b"{}"
-            self.send_response(200 if endpoint.mood == "answers" else 500)
+            answer = json.dumps(endpoint.answer(self.path, text)).encode() if mood == "answers" else b"{}"
+            self.send_response(200 if mood == "answers" else 500)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

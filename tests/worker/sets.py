@@ -357,10 +357,10 @@ def pictures(samples: int = 30, classes: int = 3, side: int = 8) -> TensorDatase
 
 
 class Slow(Noisy):
-    """Every item takes 2 ms."""
+    """Every item takes 10 ms."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        time.sleep(0.002)
+        time.sleep(0.01)
         return torch.ones(6), index % 5
 
 
@@ -374,7 +374,7 @@ class SlowOnEachRank(OfFeatures):
 
 class SlowOnRankOne(OfFeatures):
     def forward(self, features: Tensor) -> Tensor:
-        time.sleep(0.04 if os.environ.get("RANK") == "1" else 0.0)
+        time.sleep(0.5 if os.environ.get("RANK") == "1" else 0.0)
         return super().forward(features)
 
 

@@ -35,7 +35,7 @@ from launcher.worker.step import take_step
 from launcher.worker.targets import built
 from launcher.worker.world import joined
 from tests.launch.test_explain import PLACES
-from tests.worker.worlds import on_ranks
+from tests.worker.worlds import MANY_MAY_TAKE_S, on_ranks
 
 Given = dict[str, Any]
 
@@ -249,7 +249,7 @@ def label(entry: Entry) -> str:
 @pytest.fixture(scope="module")
 def went_wrong(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The whole catalogue, in one process."""
-    return on_ranks(1, walk, tmp_path_factory.mktemp("catalogue"))[0]  # type: ignore[no-any-return]
+    return on_ranks(1, walk, tmp_path_factory.mktemp("catalogue"), may_take_s=MANY_MAY_TAKE_S)[0]  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from launcher.diagnosis import speed, verdicts_of
 from launcher.load import parse_job
 from launcher.rundir import RunDir, json_lines
-from tests.worker.worlds import HERE, a_job, on_ranks, run_of, train_run
+from tests.worker.worlds import HERE, MANY_MAY_TAKE_S, a_job, on_ranks, run_of, train_run
 
 Given = dict[str, Any]
 
@@ -60,6 +61,7 @@ TRAININGS: dict[str, tuple[Given, list[str]]] = {
     "a checkpoint after each step": (
         trained(model=MLP | {"hidden": [1000, 1000]}, save="1 step", max_steps=30), ["checkpoint-bound"]),
 }  # fmt: skip
+EACH_STEP: Given = {"log": {"every": "1 steps", "plots": False}}
 LEARNS = {"healthy": 0.9, "30 sigmoids, cured": 0.3, "rnn, lr 10, cured": 0.6}
 """Validation accuracy that those come to which can learn; 0.1 is chance."""
 
@@ -74,14 +76,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDir]:
     """All trainings, in one process."""
     folder = tmp_path_factory.mktemp("sick")
     made = {name: run_of(folder / name, job) for name, (job, _) in TRAININGS.items()}
-    on_ranks(1, train_all, list(made.values()))
+    on_ranks(1, train_all, list(made.values()), may_take_s=MANY_MAY_TAKE_S)
     return made
 
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_what_is_told(runs: dict[str, RunDir], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name.startswith(("a slow", "a checkpoint")):
+    if name.startswith("a slow model"):
+        monkeypatch.setattr(speed, "WORTH_S", 1.0)  # all 15 steps compute 1.5
+    elif name.startswith(("a slow data", "a checkpoint")):
         monkeypatch.setattr(speed, "WORTH_S", 0.3)
+        if "data-bound" not in TRAININGS[name][1]:  # a busy machine makes short steps wait for anything
+            monkeypatch.setattr(speed, "WAITING", math.inf)
     assert [verdict.name for verdict in verdicts_of(runs[name])] == TRAININGS[name][1]
 
 
@@ -101,7 +107,7 @@ def test_the_cure_learns(runs: dict[str, RunDir], name: str) -> None:
 
 def test_a_rank_that_lags_behind_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "WORTH_S", 0.3)
-    run = run_of(tmp_path / "run", trained(model="tests.worker.sets:SlowOnRankOne", data=FEW, max_steps=60))
+    run = run_of(tmp_path / "run", trained(model="tests.worker.sets:SlowOnRankOne", data=FEW, max_steps=12) | EACH_STEP)
     assert on_ranks(2, train_run, run) == [0, 0]
     (verdict,) = [each for each in verdicts_of(run) if each.name == "straggling rank"]
     assert verdict.words.startswith("rank 1 computes")

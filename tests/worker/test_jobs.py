@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from launcher.diagnosis import verdicts_of
+from launcher.diagnosis import speed, verdicts_of
 from launcher.load import dump_job, load_job
 from launcher.rundir import RunDir
 from launcher.worker.job import read_job
 from launcher.worker.train import train
 from launcher.worker.world import joined
 from tests.faults.conftest import LAUNCH
+from tests.patience import PATIENCE_S
 from tests.worker.worlds import on_ranks
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -46,7 +47,8 @@ BEFORE = {"transfer": "transfer-base"}
 
 
 def a_few_steps(folder: Path) -> dict[str, list[str]]:
-    """On a rank: the verdicts on each job's short training."""
+    """On a rank: the verdicts on each job's short training, in which a moment that the machine takes is no sickness."""
+    speed.WORTH_S = PATIENCE_S
     return {name: [verdict.name for verdict in verdicts_of(shortened(name, folder / name))] for name in NAMES}
 
 

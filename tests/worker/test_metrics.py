@@ -23,7 +23,7 @@ from launcher.worker.metrics.error_rate import edits, spoken
 from launcher.worker.metrics.seen import Reading
 from launcher.worker.views import matrices
 from launcher.worker.world import World, detect
-from tests.worker.worlds import ALONE, a_job, in_world, on_ranks, run_of, train_run
+from tests.worker.worlds import ALONE, RANK_MAY_TAKE_S, a_job, in_world, on_ranks, run_of, train_run
 
 CLASSES = 5
 MICRO = 37
@@ -207,7 +207,7 @@ def difference(found: float, expected: float) -> float:
 )
 @pytest.mark.timeout(1800)
 def test_equals_scikit_learn(world_size: int, sizes: Sequence[int]) -> None:
-    by_rank = on_ranks(world_size, apart, sizes, may_take_s=max(120, 4 * len(sizes)))
+    by_rank = on_ranks(world_size, apart, sizes, may_take_s=max(RANK_MAY_TAKE_S, 4 * len(sizes)))
     assert len({key.rpartition(", ")[2] for found in by_rank for key in found}) == len(sizes)
     for found in by_rank:
         too_far = {

@@ -19,7 +19,7 @@ from launcher.spec.docs import explain
 from launcher.worker.job import read_job
 from launcher.worker.train import train
 from launcher.worker.world import joined
-from tests.worker.worlds import on_ranks
+from tests.worker.worlds import MANY_MAY_TAKE_S, on_ranks
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SECTION = README.split("## What people ask of a training", 1)[1].split("\n## ", 1)[0]
@@ -113,7 +113,7 @@ def all_of_them(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def went_wrong(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return on_ranks(1, all_of_them, tmp_path_factory.mktemp("readme"))[0]  # type: ignore[no-any-return]
+    return on_ranks(1, all_of_them, tmp_path_factory.mktemp("readme"), may_take_s=MANY_MAY_TAKE_S)[0]  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("question", ["the job itself", *EXAMPLES])

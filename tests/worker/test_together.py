@@ -14,7 +14,7 @@ from launcher.worker.job import read_job
 from launcher.worker.world import joined, patience_s
 from tests.worker.worlds import a_job, on_ranks, run_of
 
-TIMEOUT_S, WORK_S = 3.0, 8.0
+TIMEOUT_S, WORK_S = 20.0, 25.0
 
 
 def slowly(run: RunDir) -> tuple[str, float]:

@@ -92,11 +92,12 @@ def test_where_nobody_listens_the_rows_are_kept_for_later(run: RunDir, monkeypat
 
 @pytest.mark.parametrize("mood", ["hangs", "fails"])
 def test_an_endpoint_that_dies_on_the_way_costs_no_more_than_the_time_given(
-    run: RunDir, endpoint: Endpoint, mood: str, capfd: pytest.CaptureFixture[str]
+    run: RunDir, endpoint: Endpoint, mood: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(views, "GRACE_S", PATIENCE_S)
     view = shown(run)
     write(run, range(5))
-    wait_for(lambda: endpoint.names)
+    wait_for(lambda: steps(endpoint) == list(range(5)))
     endpoint.mood = mood
     write(run, range(5, 20))
     view.finish(3)
@@ -119,7 +120,10 @@ def test_without_a_key_the_run_is_kept_for_later(run: RunDir, endpoint: Endpoint
     assert endpoint.received == b""
 
 
-def test_a_starting_endpoint_does_not_hold_up_the_training(run: RunDir, endpoint: Endpoint) -> None:
+def test_a_starting_endpoint_does_not_hold_up_the_training(
+    run: RunDir, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "GRACE_S", PATIENCE_S)
     endpoint.mood = "hangs"
     view = shown(run)
     write(run, range(20))
