@@ -74,8 +74,9 @@ class Agent:
         """Run directory and number of the newest attempt that was ordered, of the run that it serves."""
         self.gone: tuple[Work | None, int] | None = None
         """The attempt of which was told last that nothing is left."""
-        self.stop_at_once = False
-        """Asked to stop before it started. Not simply dropped: ranks on other nodes would wait for its ranks."""
+        self.stop_when_started: bool | None = None
+        """Asked to stop before it started, and whether a rank of another node asks should_stop(). Not simply dropped: ranks on
+        other nodes would wait for its ranks."""
         self.attempt: Attempt | None = None
         self.sentinels: list[int] = []
         """Readable once a rank has ended."""
@@ -199,7 +200,7 @@ class Agent:
             self.server.warm(self.work.environment, self.work.preload)
         self.last = run_dir, attempt
         self.ordered = start
-        self.stop_at_once = False
+        self.stop_when_started = None
         if self.attempt is not None:
             self.attempt.kill(time.monotonic())
 
@@ -207,7 +208,7 @@ class Agent:
         if self.attempt is not None and self.attempt.number == attempt:
             self.attempt.ask_to_stop(time.monotonic(), follow=follow)
         elif self.ordered is not None and self.ordered["attempt"] == attempt:
-            self.stop_at_once = True
+            self.stop_when_started = follow
 
     def kill(self, attempt: int) -> None:
         if self.store.attempt == attempt:
@@ -282,8 +283,8 @@ class Agent:
         for sentinel in self.sentinels:
             self.selector.register(sentinel, selectors.EVENT_READ, self.rank_ended)
         self.stream.send({"kind": "started", "agent": self.number, "attempt": number, "pids": attempt.pids[:MOST_PIDS]})
-        if self.stop_at_once:
-            attempt.ask_to_stop(time.monotonic())
+        if self.stop_when_started is not None:
+            attempt.ask_to_stop(time.monotonic(), follow=self.stop_when_started)
 
     def rank_ended(self, sentinel: int) -> None:
         """Waking up is all: the attempt is looked at in every turn. It stays readable, and would wake us without end."""

@@ -32,6 +32,8 @@ class Supervisor:
         self.news: list[dict[str, Any]] = []
         self.pending = b""
         self.pinged = 0.0
+        # It is pinged in `read` alone, and would end itself in between. No attempt has this number: only the patience is taken.
+        self.send("stop", attempt=0, silence_s=PATIENCE_S)
 
     def send(self, kind: str, **order: Any) -> None:
         assert self.process.stdin is not None
@@ -107,7 +109,7 @@ class Supervisor:
             self.process.stdin.close()
         self.process.stdout.close()
         try:
-            self.process.wait(10)
+            self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Whoever is killed, nothing of the old attempt is left within five seconds."""
+"""Whoever is killed, nothing of the old attempt is left; the long tests look whether that takes no more than five seconds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from tests.agent.conftest import Job
 from tests.agent.pipes import TORCH, Supervisor
+from tests.patience import PATIENCE_S
 
 LIMIT_S = 5.0
 STUCK = """
@@ -57,8 +58,8 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def gone(pids: Iterable[int]) -> bool:
-    until = time.monotonic() + LIMIT_S
+def gone(pids: Iterable[int], *, within_s: float = PATIENCE_S) -> bool:
+    until = time.monotonic() + within_s
     left = list(pids)
     while left and time.monotonic() < until:
         time.sleep(0.01)
@@ -104,7 +105,7 @@ def test_nothing_is_left_without(which: str, job: Job) -> None:
 def test_silence_ends_everything(job: Job) -> None:
     tree = Tree(job)
     tree.supervisor.warm(silence_s=0.3)
-    assert gone(tree.all)
+    assert gone(tree.all, within_s=PATIENCE_S / 2)  # by what was said now, not by what `Supervisor` says at first
 
 
 def test_sigquit_to_the_wrapper_ends_everything(job: Job) -> None:
@@ -130,7 +131,7 @@ def test_nothing_old_is_left_after(which: str, job: Job) -> None:
     tree.supervisor.hear("exited", count=1 if which == "rank" else 2)
     tree.supervisor.send("kill", attempt=1)
     tree.supervisor.hear("swept", attempt=1)
-    assert not any(not dead(pid) for pid in tree.attempts)
+    assert gone(tree.attempts)
     assert not dead(tree.agent)
 
 
@@ -153,7 +154,7 @@ def test_temporary_folders_are_removed_even_of_a_killed_agent(job: Job) -> None:
     supervisor.start()
     assert list(folder.glob("launcher-*"))
     os.kill(supervisor.hear("hello")[0]["pid"], signal.SIGKILL)
-    supervisor.process.wait(LIMIT_S)
+    supervisor.process.wait(PATIENCE_S)
     assert not list(folder.iterdir())
     folder.rmdir()
 
@@ -185,12 +186,14 @@ def test_folders_of_the_dead_are_removed_by_the_next_agent_and_those_of_the_livi
         for number in (signal.SIGSTOP, signal.SIGKILL):  # frozen first, so that neither outlives the other
             for pid in pids:
                 os.kill(pid, number)
-        killed.process.wait(LIMIT_S)
+        killed.process.wait(PATIENCE_S)
+        assert gone(pids)
         third = job(caller={"TMPDIR": folder})
         third.hear("hello")
         third.close()
         assert len(list(Path(folder).iterdir())) == 1
         living.start()
+        assert living.codes() == [0]
 
 
 @pytest.mark.parametrize("which", ["supervisor", "wrapper", "agent"])
@@ -201,4 +204,4 @@ def test_nothing_is_left_of_torchrun_without(which: str, job: Job) -> None:
         tree.supervisor.process.stdin.close()
     else:
         os.kill(getattr(tree, which), signal.SIGKILL)
-    assert gone(tree.all)
+    assert gone(tree.all, within_s=LIMIT_S)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.agent.conftest import Job
 from tests.agent.pipes import TORCH, Supervisor, make_run
+from tests.patience import PATIENCE_S
 
 FOREVER = "import time; print('here', flush=True)\nwhile True: time.sleep(0.05)"
 REDUCE = """
@@ -28,7 +29,7 @@ if os.environ["LAUNCHER_ATTEMPT"] == "1":
 
 
 def wait_for(supervisor: Supervisor, text: str, *, first: int = 0, ranks: int = 1, attempt: int = 1) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     logs = [supervisor.run.rank_log(attempt, rank) for rank in range(first, first + ranks)]
     while not all(log.exists() and text in log.read_text() for log in logs):
         assert time.monotonic() < until, f"{text} is in none of {logs}"
@@ -122,15 +123,15 @@ from launcher.rank import pulse, should_stop
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
 step = 0
 while not should_stop():
-    pulse(step)
+    if step < 5:
+        pulse(step)
     step += 1
     time.sleep(0.01)
 time.sleep(0.3)
 """
     supervisor = job(script)
     supervisor.start()
-    told = supervisor.hear("step", bytes=None)[0]
-    assert told["step"] + 1 == told["pulses"] > 0
+    supervisor.hear("step", bytes=None, step=4, pulses=5)
     supervisor.send("stop", attempt=1)
     assert supervisor.codes() == [0]
 
@@ -171,7 +172,7 @@ def test_a_rank_that_follows_one_who_asks_is_left_to_save(job: Job) -> None:
 
 
 def test_a_rank_that_follows_nobody_is_sent_sigterm_after_its_grace_and_sigkill_after_another(job: Job) -> None:
-    supervisor = job(AGREED, argv=["deaf"], stop_grace_s=0.3)
+    supervisor = job(AGREED, argv=["deaf"], stop_grace_s=2)
     supervisor.start(ranks=2)
     wait_for(supervisor, "here", first=1)
     supervisor.hear("step", asks=True)
@@ -195,6 +196,15 @@ def test_a_stop_before_the_start_reaches_ranks_as_soon_as_they_are(job: Job) -> 
     supervisor.start(ranks=2, wait=False)
     supervisor.send("stop", attempt=1)
     assert supervisor.codes(ranks=2) == [-15, -15]
+
+
+def test_a_stop_before_the_start_leaves_ranks_that_follow_to_save(job: Job) -> None:
+    supervisor = job(AGREED)
+    supervisor.start(base_rank=1, wait=False)
+    supervisor.send("stop", attempt=1, follow=True)
+    supervisor.hear("started", attempt=1)
+    (supervisor.run.path.parent / "work" / "stop").touch()
+    assert supervisor.codes() == [0]
 
 
 def test_a_frozen_fork_server_cannot_hold_up_the_next_attempt(job: Job) -> None:
@@ -224,7 +234,7 @@ from launcher.rank import should_stop
 signal.signal(15, lambda *_: print("term", flush=True))
 should_stop()
 """
-    supervisor = job(script + FOREVER, stop_grace_s=0.3)
+    supervisor = job(script + FOREVER, stop_grace_s=2)
     supervisor.start()
     wait_for(supervisor, "here")
     supervisor.send("stop", attempt=1)
@@ -342,8 +352,10 @@ import signal, sys, time
 from launcher.rank import should_stop
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
 print("here", flush=True)
-time.sleep(0.7)
-sys.exit(75 if should_stop() else 1)
+while not should_stop():
+    time.sleep(0.01)
+time.sleep(0.7)  # longer than both its graces
+sys.exit(75)
 """
     supervisor = job(script, kind="worker", target="train", stop_grace_s=0.1)
     supervisor.start()
@@ -357,7 +369,7 @@ def test_a_rendezvous_that_dies_is_told_at_once(job: Job) -> None:
     supervisor = job(preload=TORCH)
     supervisor.warm()
     supervisor.store()
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while not (found := rendezvous(supervisor.process.pid)) and time.monotonic() < until:
         supervisor.read(0.1)
     found[0].kill()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
+from itertools import count
 
+import psutil
 import pytest
 
 from launcher.agent.stacks import SIGNAL, catches
@@ -13,6 +17,7 @@ from launcher.supervisor.stacks import Place, place_of
 from tests.agent.conftest import Job
 from tests.agent.pipes import TORCH, Supervisor
 from tests.agent.test_orders import wait_for
+from tests.patience import PATIENCE_S
 
 SLEEPS = """
 import time
@@ -68,10 +73,23 @@ time.sleep(1)
 """
 
 
-def asked(supervisor: Supervisor, number: int = 1, *, whole: bool = True) -> list[str]:
+NUMBERS = count(1)
+"""Of questions: an answer names the one that it is for."""
+
+
+def asked(supervisor: Supervisor, *, whole: bool = True) -> list[str]:
+    number = next(NUMBERS)
     supervisor.send("stacks", attempt=1, number=number, whole=whole)
     supervisor.hear("stacks", attempt=1, number=number)
     return [path.read_text() for path in sorted(supervisor.run.attempt(1).glob("rank-*.stacks"))]
+
+
+def asked_until(supervisor: Supervisor, fit: Callable[[list[str]], bool], *, whole: bool = True) -> list[str]:
+    """A rank that does not run for a while gives no answer, or half of one."""
+    until = time.monotonic() + PATIENCE_S
+    while not fit(texts := asked(supervisor, whole=whole)):
+        assert time.monotonic() < until, texts
+    return texts
 
 
 @pytest.mark.parametrize(
@@ -84,16 +102,17 @@ def test_a_rank_tells_where_it_is_and_goes_on(job: Job, script: str, what: str, 
     supervisor.start()
     wait_for(supervisor, "here")
     where = f"{supervisor.run.path.parent}/work/train.py:{line}"
-    for number in (1, 2):  # each answer holds its own stacks alone
-        (text,) = asked(supervisor, number)
-        assert place_of(text).what == what
-        assert place_of(text).where is not None
-        if what != "spin":
-            assert place_of(text) == Place(what=what, where=where)
-        assert text.count("Current thread") == 1
-    (text,) = asked(supervisor, 3, whole=False)  # its main thread alone
-    assert place_of(text).what == what
-    assert "Thread" not in text
+
+    def is_there(texts: list[str]) -> bool:
+        (place,) = map(place_of, texts)
+        return place == Place(what=what, where=where) or (what == "spin" == place.what and place.where is not None)
+
+    def is_alone(texts: list[str]) -> bool:
+        return is_there(texts) and texts[0].count("Current thread") == 1
+
+    for _ in range(2):  # each answer holds its own stacks alone
+        asked_until(supervisor, is_alone)
+    asked_until(supervisor, lambda texts: is_there(texts) and "Thread" not in texts[0], whole=False)  # its main thread alone
     supervisor.send("kill", attempt=1)
     assert supervisor.codes() == [-9]
 
@@ -104,18 +123,10 @@ def test_a_collective_is_called_by_its_name(job: Job, engine: str) -> None:
     supervisor.warm()
     supervisor.start(ranks=2)
     wait_for(supervisor, "here", ranks=2)
-    until_in(supervisor, {"all_reduce", "barrier"})
+    texts = asked_until(supervisor, lambda texts: {place_of(text).what for text in texts} == {"all_reduce", "barrier"})
+    assert all(place_of(text).waits for text in texts)
     supervisor.send("kill", attempt=1)
     supervisor.codes(ranks=2)
-
-
-def until_in(supervisor: Supervisor, expected: set[str]) -> None:
-    for number in range(1, 40):
-        places = [place_of(text) for text in asked(supervisor, number)]
-        if {place.what for place in places} == expected:
-            assert all(place.waits for place in places)
-            return
-    raise AssertionError(places)
 
 
 def test_a_stopped_rank_and_a_program_without_python_are_left_alone(job: Job) -> None:
@@ -125,6 +136,10 @@ def test_a_stopped_rank_and_a_program_without_python_are_left_alone(job: Job) ->
     pid = supervisor.hear("started")[0]["pids"][0]
     wait_for(supervisor, "here")
     os.kill(pid, signal.SIGSTOP)
+    until = time.monotonic() + PATIENCE_S
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < until
+        assert supervisor.read(0.01)
     assert "it is stopped" in asked(supervisor)[0]
     supervisor.send("kill", attempt=1)
     supervisor.codes()
@@ -155,8 +170,9 @@ def test_output_counts_as_progress_until_the_first_pulse(job: Job) -> None:
     assert (first["step"], first["pulses"], first["bytes"]) == (-1, 0, 10)
     (supervisor.run.path.parent / "work" / "go").touch()
     supervisor.codes()
-    told = [(each["step"], each["pulses"], each.get("bytes")) for each in supervisor.news if each["kind"] == "step"]
-    assert told == [(3, 1, None)]
+    # A step may be read before its pulse is counted, and is then told twice.
+    told = [each for each in supervisor.news if each["kind"] == "step" and (each["step"], each["pulses"]) != (3, 0)]
+    assert [(each["step"], each["pulses"], each.get("bytes")) for each in told] == [(3, 1, None)]
 
 
 def test_facts_are_told_after_warm(job: Job) -> None:

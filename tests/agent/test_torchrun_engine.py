@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Job
+from tests.patience import PATIENCE_S
 
 SCRIPT = """
 import os, signal, sys, time
@@ -36,7 +37,7 @@ def test_restarts_by_itself_and_stops_when_asked(job: Job) -> None:
     supervisor = job(SCRIPT, engine="torchrun", argv=["a b"])
     supervisor.warm()
     supervisor.start(ranks=2)
-    supervisor.hear("step", attempt=1, bytes=None)  # a pulse, not output
+    supervisor.hear("step", attempt=1, bytes=None, asks=True)  # a pulse, not output
     supervisor.send("stop", attempt=1)
     exits = supervisor.hear("exited", count=2, attempt=1)
     assert {(each["rank"], each["code"], each["killed"], each["log_attempt"]) for each in exits} == {
@@ -52,7 +53,7 @@ def test_a_torchrun_that_is_killed_leaves_no_folder(job: Job) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         supervisor = job("import time\ntime.sleep(60)", engine="torchrun", caller={"TMPDIR": folder})
         supervisor.start(ranks=1)
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE_S
         while not list(Path(folder).rglob(f"{supervisor.run.id}-1_*")):  # torchrun's own, below the agent's
             assert time.monotonic() < until
             supervisor.read(0.05)
@@ -88,14 +89,12 @@ def test_a_program_in_the_ranks_place_has_its_own_exit_code(job: Job, exits: str
 
 
 def test_kill_ends_torchrun_before_its_ranks(job: Job) -> None:
-    supervisor = job("import time; print('here', flush=True); time.sleep(60)", engine="torchrun")
+    supervisor = job("import time; print('here', flush=True); time.sleep(600)", engine="torchrun")
     supervisor.start(ranks=2)
     while not all(supervisor.run.rank_log(1, rank).exists() for rank in (0, 1)):
         supervisor.read(0.05)
-    began = time.monotonic()
     supervisor.send("kill", attempt=1)
     assert supervisor.codes(ranks=2) == [-9, -9]
-    assert time.monotonic() - began < 20
 
 
 def test_a_first_node_that_cannot_be_reached_is_trouble(job: Job) -> None:

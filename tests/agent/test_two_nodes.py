@@ -28,7 +28,7 @@ def share(job: Job, engine: str) -> list[Supervisor]:
     first.run.plan.write_text(json.dumps(plan))
     second.run = first.run
     for agent in (first, second):
-        agent.warm(silence_s=60)  # while we listen to one, the other hears nothing
+        agent.warm()
     return [first, second]
 
 

@@ -19,10 +19,12 @@ from launcher.errors import BackendError, UsageError
 from launcher.events import summarize
 from launcher.rundir import RunDir, json_lines, locked, owner, read_json
 from launcher.supervisor import attempt as attempts
-from launcher.supervisor import cause, supervise
+from launcher.supervisor import cause, ending, exits, supervise
+from tests.patience import PATIENCE_S
 
 Scripted = Callable[..., RunDir]
 DONE = {"exits": [[0.02, 0, 0], [0.03, 1, 0]]}
+ALONE = {"exits": [[0.02, 0, 0]]}
 
 
 def events(run: RunDir) -> list[str]:
@@ -64,16 +66,17 @@ def test_an_agent_that_ends_before_its_first_word_is_tried_again_and_its_last_wo
     assert "".join(capfd.readouterr()) == ""
 
 
-def test_a_lock_that_was_deleted_is_made_anew(scripted: Scripted) -> None:
-    run = scripted({"1": {"exits": [[2.0, 0, 0], [2.0, 1, 0]]}})
+def test_a_lock_that_was_deleted_is_made_anew(scripted: Scripted, tmp_path: Path) -> None:
+    run = scripted({"1": {"exits": [["go", 0, 0], ["go", 1, 0]]}})
     refused: list[bool] = []
 
     def delete_and_ask() -> None:
         run.lock.unlink()
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while owner(run) is None and time.monotonic() < until:
             time.sleep(0.05)
         refused.append(owner(run) is not None)
+        (tmp_path / "go").touch()
 
     deleting = when(run, "running", delete_and_ask)
     assert supervise(run).state == "done"
@@ -82,9 +85,14 @@ def test_a_lock_that_was_deleted_is_made_anew(scripted: Scripted) -> None:
     assert owner(run) is None
 
 
-def test_an_attempt_whose_logs_were_deleted_lends_its_number_to_no_other(scripted: Scripted) -> None:
-    run = scripted({"1": {"exits": [[0.3, 1, -9]], "step": 7}, "2": DONE})
-    deleting = when(run, "running", lambda: shutil.rmtree(run.logs))
+def test_an_attempt_whose_logs_were_deleted_lends_its_number_to_no_other(scripted: Scripted, tmp_path: Path) -> None:
+    run = scripted({"1": {"exits": [["go", 1, -9]], "step": 7}, "2": DONE})
+
+    def delete() -> None:
+        shutil.rmtree(run.logs)
+        (tmp_path / "go").touch()
+
+    deleting = when(run, "running", delete)
     assert supervise(run).state == "done"
     deleting.join()
     assert [entry["attempt"] for entry in json_lines(run.events) if entry["event"] == "attempt"] == [1, 2]
@@ -101,24 +109,29 @@ def test_a_killed_rank_is_restarted_and_named(scripted: Scripted) -> None:
     assert reason == "rank 1 on node 1 (host1) at step 7: killed by SIGKILL. restart 1 of 3 since the last progress"
 
 
-def test_the_first_cause_is_blamed_and_not_its_echo(scripted: Scripted) -> None:
-    run = scripted({"1": {"exits": [[0.02, 0, 1], [0.2, 1, 1]], "step": 3}, "2": DONE})
+def test_the_first_cause_is_blamed_and_not_its_echo(scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The echo is told first, and only then does the rank end that it speaks of."""
+    monkeypatch.setattr(attempts, "COLLECT_ECHOES_S", PATIENCE_S)
+    hear = attempts.Attempt.hear
+
+    def end_the_other(attempt: attempts.Attempt, agent: int, message: Mapping[str, Any]) -> None:
+        hear(attempt, agent, message)
+        if message["kind"] == "exited":  # later than failures of one moment are
+            threading.Timer(10 * exits.COLLECT_S, (tmp_path / "cause").touch).start()
+
+    monkeypatch.setattr(attempts.Attempt, "hear", end_the_other)
+    run = scripted({"1": {"exits": [["echo", 0, 1], ["cause", 1, 1]], "step": 3}, "2": DONE})
     errors = {
         0: {"exception": "RuntimeError", "message": "Connection closed by peer [127.0.0.1]:4242", "kind": "error"},
         1: {"exception": "ValueError", "message": "bad pixel", "where": "/home/me/train.py:12", "kind": "error", "step": 3},
     }
-    for rank, error in errors.items():
-        path = run.rank_error(1, rank)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(error))
-    # The attempt's folder is made by the supervisor: let it find the error files there.
-    for path in sorted(run.attempt(1).iterdir()):
-        path.rename(run.path / path.name)
-    run.attempt(1).rmdir()
-    when(run, "attempt", lambda: [(run.path / run.rank_error(1, rank).name).rename(run.rank_error(1, rank)) for rank in errors])
-    # Exits come 20 ms after the start; give the files 50 ms more than that.
-    scenario = run.path.parent.parent / "scenario.json"
-    scenario.write_text(json.dumps({"1": {"exits": [[0.3, 0, 1], [0.5, 1, 1]], "step": 3}, "2": DONE}))
+
+    def fail() -> None:
+        for rank, error in errors.items():
+            run.rank_error(1, rank).write_text(json.dumps(error))
+        (tmp_path / "echo").touch()
+
+    when(run, "attempt", fail)  # the supervisor has made the attempt's folder then
     supervise(run)
     failure = read_json(run.failure)
     assert (failure["rank"], failure["exception"], failure["where"]) == (1, "ValueError", "/home/me/train.py:12")
@@ -164,9 +177,9 @@ def test_a_dead_agent_is_replaced(scripted: Scripted) -> None:
 
 
 def test_a_silent_agent_is_lost(scripted: Scripted) -> None:
-    run = scripted({"1": {"mute": 0.05, "node": 0}, "2": DONE}, retry={"lost_after": "2s"})
+    run = scripted({"1": {"mute": 0.05, "node": 0}, **dict.fromkeys("234", DONE)}, retry={"lost_after": "6s"})
     assert supervise(run).state == "done"
-    assert "nothing heard of it for 2 s" in read_json(run.failure)["message"]
+    assert "nothing heard of it for 6 s" in read_json(run.failure)["message"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75)])
@@ -204,25 +217,25 @@ def test_a_script_that_ends_well_after_a_stop_counts_as_stopped(scripted: Script
 
 def test_a_second_ctrl_c_ends_it_at_once(scripted: Scripted) -> None:
     run = scripted({"deaf": True})
-
-    def twice() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.7)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    when(run, "running", twice)
+    for event in ("running", "stopping"):
+        when(run, event, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert supervise(run).exit_code == 130
 
 
 @pytest.mark.parametrize("second", [signal.SIGHUP, signal.SIGTERM])
-def test_signals_of_one_moment_are_one_wish(scripted: Scripted, second: signal.Signals) -> None:
+def test_signals_of_one_moment_are_one_wish(scripted: Scripted, monkeypatch: pytest.MonkeyPatch, second: signal.Signals) -> None:
+    """Both come before the loop looks at either."""
+    monkeypatch.setattr(ending, "AGAIN_S", PATIENCE_S)
+    hear = attempts.Attempt.hear
+
+    def torn_down(attempt: attempts.Attempt, agent: int, message: Mapping[str, Any]) -> None:
+        hear(attempt, agent, message)
+        if message["kind"] == "started" and agent == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), second)
+
+    monkeypatch.setattr(attempts.Attempt, "hear", torn_down)
     run = scripted({"slow": 0.3})
-
-    def torn_down() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), second)
-
-    when(run, "running", torn_down)
     outcome = supervise(run)
     assert (outcome.exit_code, outcome.reason) == (75, "saved, can be continued")
 
@@ -234,7 +247,7 @@ def test_ranks_that_are_not_gone_in_time_take_their_agent_with_them(scripted: Sc
 
 
 def test_a_stop_that_meets_a_machines_failure_can_be_continued(scripted: Scripted) -> None:
-    run = scripted({"1": {"die": 0.5, "node": 1}, "deaf": True})
+    run = scripted({"deaf": True, "dies_of_stop": 1})
     when(run, "running", lambda: os.kill(os.getpid(), signal.SIGTERM))
     outcome = supervise(run)
     assert (outcome.state, outcome.exit_code) == ("stopped", 75)
@@ -277,8 +290,9 @@ def test_all_nodes_learn_that_a_rank_asks_whether_to_stop(scripted: Scripted, mo
     assert supervise(run).reason == "saved, can be continued"
 
 
-def test_a_node_whose_ranks_have_ended_well_may_go(scripted: Scripted) -> None:
-    run = scripted({"1": {"exits": [[0.02, 1, 0], [4.0, 0, 0]], "die": 0.3, "node": 1}})
+def test_a_node_whose_ranks_have_ended_well_may_go(scripted: Scripted, tmp_path: Path) -> None:
+    run = scripted({"1": {"exits": [[0.02, 1, 0], ["go", 0, 0]], "die": 0.3, "node": 1}})
+    when(run, "note", (tmp_path / "go").touch)
     assert supervise(run).state == "done"
     told = [entry for entry in json_lines(run.events) if entry["event"] in ("attempt", "note")]
     assert [entry["event"] for entry in told] == ["attempt", "note"]
@@ -313,7 +327,7 @@ def test_a_terminal_that_stands_still_holds_up_nothing(scripted: Scripted) -> No
     released = threading.Event()
     in_time: list[bool] = []
     when(run, "done", released.set)
-    assert supervise(run, screen=lambda: in_time.append(released.wait(30))).state == "done"
+    assert supervise(run, screen=lambda: in_time.append(released.wait(PATIENCE_S))).state == "done"
     assert in_time[0]
 
 
@@ -395,8 +409,8 @@ def test_a_late_message_of_an_earlier_attempt_is_ignored(scripted: Scripted, tmp
 
 
 def test_a_silent_node_is_replaced_by_a_spare(scripted: Scripted) -> None:
-    run = scripted({"1": {"mute": 0.05, "node": 0}, "2": {"exits": [[0.02, 0, 0]]}}, resources={"nodes": 1, "spares": 1},
-                   retry={"lost_after": "2s"})  # fmt: skip
+    run = scripted({"1": {"mute": 0.05, "node": 0}, **dict.fromkeys("234", ALONE)}, resources={"nodes": 1, "spares": 1},
+                   retry={"lost_after": "6s"})  # fmt: skip
     assert supervise(run).state == "done"
     assert "host1 takes the place of host0" in next(
         each["reason"] for each in json_lines(run.events) if each["event"] == "failure"
@@ -404,8 +418,8 @@ def test_a_silent_node_is_replaced_by_a_spare(scripted: Scripted) -> None:
 
 
 def test_with_a_range_of_nodes_a_silent_one_is_left_out(scripted: Scripted) -> None:
-    run = scripted({"1": {"mute": 0.05, "node": 1}, "2": {"exits": [[0.02, 0, 0]]}}, resources={"nodes": {"min": 1, "max": 2}},
-                   retry={"lost_after": "2s"})  # fmt: skip
+    run = scripted({"1": {"mute": 0.05, "node": 1}, **dict.fromkeys("234", ALONE)}, resources={"nodes": {"min": 1, "max": 2}},
+                   retry={"lost_after": "6s"})  # fmt: skip
     assert supervise(run).state == "done"
     assert [(each["world_size"], each["nodes"]) for each in json_lines(run.events) if each["event"] == "attempt"] == [
         (2, 2),
@@ -413,10 +427,17 @@ def test_with_a_range_of_nodes_a_silent_one_is_left_out(scripted: Scripted) -> N
     ]
 
 
-def test_a_lost_spare_disturbs_nobody(scripted: Scripted) -> None:
-    run = scripted({"1": {"exits": [[1.0, 0, 0]], "die": 0.1, "node": 1}}, resources={"nodes": 1, "spares": 1})
+def test_a_lost_spare_disturbs_nobody(scripted: Scripted, tmp_path: Path) -> None:
+    """It is never told to start: what happens to it is attempt 0's."""
+    run = scripted(
+        {"0": {"die": "lost", "node": 1}, "1": {"exits": [["go", 0, 0]]}, "2": ALONE}, resources={"nodes": 1, "spares": 1}
+    )
+    when(run, "running", (tmp_path / "lost").touch)
+    when(run, "note", (tmp_path / "go").touch)
     assert supervise(run).state == "done"
-    assert "failure" not in events(run)
+    assert [event for event in events(run) if event in ("attempt", "note", "failure")] == ["attempt", "note"]
+    reason = next(entry["reason"] for entry in json_lines(run.events) if entry["event"] == "note")
+    assert reason.startswith("node 1 (host1), which was idle, is lost: ")
 
 
 def test_a_supervisor_that_was_overtaken_ends_without_a_word(scripted: Scripted) -> None:

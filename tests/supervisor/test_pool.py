@@ -15,9 +15,14 @@ import pytest
 from launcher.backends.carrier import start_carrier
 from launcher.plan import Cluster, Machine, make_plan
 from launcher.supervisor.pool import Pool
+from tests.patience import PATIENCE_S
 from tests.supervisor.conftest import job
 
-HELLO = """print('{"kind": "hello", "agent": 0}', flush=True)\n"""
+GREETS = """
+import time
+print('{"kind": "hello", "agent": 0}', flush=True)
+time.sleep(600)
+"""
 ANSWERS = """
 import json, sys
 print('{"kind": "hello", "agent": 0}', flush=True)
@@ -44,8 +49,7 @@ time.sleep(100)
 
 GREET = """
 import json, sys
-for agent in (0, 1):
-    print(json.dumps({"kind": "hello", "agent": agent}), flush=True)
+print(*(json.dumps({"kind": "hello", "agent": agent}) for agent in (0, 1)), sep="\\n", flush=True)
 for line in sys.stdin:
     for agent in ANSWERING:
         print(json.dumps({"kind": "pong", "agent": agent}), flush=True)
@@ -66,12 +70,23 @@ def pool_of(script: str, backend: str, lost_after_s: float, *, agents: int = 1, 
 
 def heard(pool: Pool, *kinds: str) -> str:
     """The first of these messages, or `lost`."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         for news in pool.poll(0.02):
             if (kind := "lost" if news.kind == "lost" else news.message["kind"]) in (*kinds, "lost"):
                 return str(kind)
     raise AssertionError("nothing heard")
+
+
+def end_after_silence(pool: Pool) -> None:
+    """The stream of agents of which nothing was heard for nearly as long as they may be silent."""
+    assert heard(pool, "hello") == "hello"
+    (carrier,) = pool.carriers
+    carrier.process.kill()
+    carrier.process.wait(PATIENCE_S)
+    pool.pinged = time.monotonic()
+    for agent in pool.agents.values():
+        agent.heard = pool.pinged - pool.lost_after_s + 1.0
 
 
 def test_nobody_is_lost_because_the_supervisor_itself_stood_still() -> None:
@@ -81,7 +96,8 @@ def test_nobody_is_lost_because_the_supervisor_itself_stood_still() -> None:
         assert heard(pool, "pong") == "pong"
 
 
-def test_nobody_is_lost_because_the_supervisors_loop_is_held_up() -> None:
+def test_nobody_is_lost_because_the_supervisors_loop_is_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launcher.supervisor.pool.PING_S", 0.1)
     with pool_of(IMPATIENT, "local", 8.0) as pool:
         assert heard(pool, "pong") == "pong"
         time.sleep(9.0)
@@ -93,7 +109,8 @@ def test_one_that_is_held_up_too_long_lets_its_agents_go(monkeypatch: pytest.Mon
     monkeypatch.setattr("launcher.supervisor.pool.HELD_UP_S", 0.0)
     with pool_of(IMPATIENT, "local", 8.0) as pool:
         assert heard(pool, "pong") == "pong"
-        time.sleep(9.0)
+        (carrier,) = pool.carriers
+        carrier.process.wait(PATIENCE_S)
         assert heard(pool) == "lost"
 
 
@@ -116,10 +133,14 @@ def test_an_agent_beyond_reach_is_waited_for_unless_it_is_known_to_be_gone(
 
 
 @pytest.mark.parametrize("backend", ["hosts", "slurm"])
-@pytest.mark.parametrize(("script", "why"), [("", "ended"), (f"{HELLO}import time; time.sleep(1.2)", "silent")])
-def test_a_connection_that_never_came_about_is_no_silence_of_its_node(backend: str, script: str, why: str) -> None:
-    with pool_of(script, backend, 1.5) as pool:
-        until = time.monotonic() + 30
+@pytest.mark.parametrize(("script", "lost_after_s", "why"), [("", 1.5, "ended"), (GREETS, 30.0, "silent")])
+def test_a_connection_that_never_came_about_is_no_silence_of_its_node(
+    backend: str, script: str, lost_after_s: float, why: str
+) -> None:
+    with pool_of(script, backend, lost_after_s) as pool:
+        if script:
+            end_after_silence(pool)
+        until = time.monotonic() + PATIENCE_S
         lost = None
         while lost is None and time.monotonic() < until:
             lost = next((news.message for news in pool.poll(0.02) if news.kind == "lost"), None)
@@ -128,18 +149,20 @@ def test_a_connection_that_never_came_about_is_no_silence_of_its_node(backend: s
 
 
 def test_no_node_is_suspect_where_the_step_of_all_did_not_come_up_on_one_of_them() -> None:
-    with pool_of(f"{HELLO}import time; time.sleep(1.2)", "slurm", 1.5, agents=2) as pool:
+    with pool_of(GREETS, "slurm", 30.0, agents=2) as pool:
+        end_after_silence(pool)
         found: dict[int, str] = {}
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE_S
         while len(found) < 2 and time.monotonic() < until:
             found |= {news.agent: news.message["why"] for news in pool.poll(0.02) if news.kind == "lost"}
         assert found == {0: "ended", 1: "ended"}
 
 
 def test_an_agent_whose_ranks_did_not_end_is_waited_for() -> None:
-    with pool_of(ANSWERS, "slurm", 1.5) as pool:
+    with pool_of(ANSWERS, "slurm", 60.0) as pool:
         assert heard(pool, "pong") == "pong"
         (agent,) = pool.agents.values()
+        pool.lost_after_s = 1.5
         pool.lose(agent, "ended", "its ranks were not gone")
         assert heard(pool, "lost") == "lost"
         assert time.monotonic() >= agent.heard + 1.5
@@ -147,9 +170,9 @@ def test_an_agent_whose_ranks_did_not_end_is_waited_for() -> None:
 
 @pytest.mark.parametrize(("answering", "lost"), [((), {0: "ended", 1: "ended"}), ((0,), {1: "silent"})])
 def test_no_node_is_suspect_where_the_one_stream_of_all_stands_still(answering: tuple[int, ...], lost: dict[int, str]) -> None:
-    with pool_of(GREET.replace("ANSWERING", repr(answering)), "slurm", 1.5, agents=2) as pool:
+    with pool_of(GREET.replace("ANSWERING", repr(answering)), "slurm", 6.0, agents=2) as pool:
         found: dict[int, str] = {}
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE_S
         while len(found) < len(lost) and time.monotonic() < until:
             found |= {news.agent: news.message["why"] for news in pool.poll(0.02) if news.kind == "lost"}
         assert found == lost

@@ -14,6 +14,7 @@ from launcher.backends.slurm.limit import parse
 from launcher.protocol import GIVEN_UP
 from launcher.supervisor.errands import Errands
 from launcher.supervisor.ladder import carried, jobs_without_progress
+from tests.patience import PATIENCE_S
 
 RUNNING = (
     "JobId=1 JobName=a b=c JobState=RUNNING Reason=None RunTime=00:00:02 TimeLimit=00:05:00 "
@@ -101,6 +102,6 @@ def test_answers_are_handed_out_in_the_askers_own_time() -> None:
     errands, told = Errands(), []
     errands.send(lambda: 1, told.append, told.append)
     errands.send(lambda: Path("/nowhere").read_text(), told.append, told.append)
-    assert errands.settle(10.0)
+    assert errands.settle(PATIENCE_S)
     assert told[0] == 1
     assert "No such file" in told[1]
