@@ -59,22 +59,25 @@ def test_launch_stop_is_stopped_with_a_reason_and_saved(stopped: Case) -> None:
     assert [event["exit_code"] for event in lines(stopped.path / "events.jsonl") if "exit_code" in event] == [75]
 
 
+ENDLESS = ("--set", "train.max_steps=6000", "--set", "checkpoint.every=1000 steps")
+"""So slow, neither its end nor a checkpoint of its own comes before the word to end, however late that is."""
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_stops(desk: Desk, undisturbed: Case, sent: signal.Signals, code: int) -> None:
     desk.write("slow", "")
-    process = desk.start(LAUNCH, str(undisturbed.desk.folder / "job.yaml"))
+    process = desk.start(LAUNCH, str(undisturbed.desk.folder / "job.yaml"), *ENDLESS)
     until(lambda: desk.runs() and len(rows(desk.run())) > 2)
     os.killpg(process.pid, sent)  # as a terminal does: to the whole group
     assert process.wait(PATIENCE_S) == code, desk.screen()
     assert desk.status()["state"] == "stopped"
     saved = rows(desk.run())[-1]["step"]
     assert checkpoints(desk.run()) == [f"step-{saved:08d}"]
-    assert saved < 20
 
 
 def test_cancel_is_130_and_cancelled_and_saves_nothing(desk: Desk, undisturbed: Case) -> None:
     desk.write("slow", "")
-    process = desk.start(LAUNCH, str(undisturbed.desk.folder / "job.yaml"))
+    process = desk.start(LAUNCH, str(undisturbed.desk.folder / "job.yaml"), *ENDLESS)
     until(lambda: desk.runs() and len(rows(desk.run())) > 2)
     assert desk.launch("cancel", "last").code == 0
     assert process.wait(PATIENCE_S) == 130, desk.screen()
@@ -94,7 +97,9 @@ def test_a_second_ctrl_c_ends_at_once(desk: Desk) -> None:
 def test_stop_grace_is_the_time_from_sigterm_to_sigkill(desk: Desk) -> None:
     process = begin(desk, DEAF, run={"script": "own.py", "stop_grace": "1s"})
     assert desk.launch("stop", "last").code == 0
-    assert process.wait(30) in (75, 1), desk.screen()
+    assert process.wait(PATIENCE_S) == 75, desk.screen()
+    assert any("its ranks have 1 s to save and end" in (each.get("reason") or "") for each in lines(desk.run() / "events.jsonl"))
+    assert "SIGKILL" in desk.status()["reason"]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -111,8 +116,10 @@ AGREED = """
 import os, time, launcher
 print("at work", flush=True)
 while not os.path.exists("agreed"):
-    if os.environ["RANK"] == "0" and launcher.should_stop():
-        open("agreed", "w").close()
+    if os.environ["RANK"] == "0":
+        if launcher.should_stop():
+            open("agreed", "w").close()
+        print("asked", flush=True)
     time.sleep(0.05)
 print("saved", flush=True)
 """
@@ -122,8 +129,11 @@ print("saved", flush=True)
 @pytest.mark.parametrize(("nodes", "ranks"), [(1, 2), (2, 1)])
 def test_ranks_that_follow_the_one_who_asks_are_given_the_time(desk: Desk, nodes: int, ranks: int) -> None:
     process = begin(desk, AGREED, resources={"nodes": nodes, "procs_per_node": ranks, "threads": 1, "device": "cpu"})
-    until(lambda: desk.status()["state"] == "running")
-    time.sleep(1)  # an agent tells every half a second
+    logs = [desk.run() / "logs" / "attempt-1" / f"rank-{rank}.log" for rank in range(2)]
+    until(lambda: all(log.exists() and "at work" in log.read_text() for log in logs) and "asked" in logs[0].read_text())
+    time.sleep(1)  # an agent tells at most every half a second that a rank asks
+    # A round trip through every agent, which tells what is due before it answers: the supervisor knows.
+    assert desk.launch("stacks", "last").code == 0
     assert desk.launch("stop", "last").code == 0
     assert process.wait(PATIENCE_S) == 75, desk.screen()
     told = desk.status()
@@ -246,7 +256,7 @@ def test_the_death_of_the_supervisor_is_stopped_with_the_stale_lock_as_reason(de
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
-    until(lambda: not any(alive(each) for each in family), within_s=10)
+    until(lambda: not any(alive(each) for each in family))
     told = desk.status()
     assert told["state"] == "stopped"
     assert "stale lock" in told["reason"]

@@ -184,7 +184,7 @@ def test_should_stop_and_pulse_do_nothing_under_plain_python_and_torchrun(desk: 
 
 @pytest.mark.long
 def test_a_script_that_never_pulses_is_beyond_its_first_step_after_a_minute(desk: Desk) -> None:
-    desk.write("own.py", "import os, time\nif os.environ['LAUNCHER_ATTEMPT'] == '1':\n    time.sleep(63)\n    raise ValueError\n")
+    desk.write("own.py", "import os, time\nif os.environ['LAUNCHER_ATTEMPT'] == '1':\n    time.sleep(90)\n    raise ValueError\n")
     outcome = desk.launch(desk.job(script_job(retry={"max_restarts": 1})))
     assert outcome.code == 0, outcome.said
     assert desk.status()["attempts"] == 2

@@ -139,7 +139,7 @@ def test_args_of_a_script_may_change_and_the_script_may_not(desk: Desk) -> None:
 
 
 def test_a_live_run_is_refused_naming_the_holder(desk: Desk) -> None:
-    desk.write("own.py", "import time\nprint('at work', flush=True)\ntime.sleep(60)\n")
+    desk.write("own.py", "import time\nprint('at work', flush=True)\ntime.sleep(600)\n")
     process = desk.start(LAUNCH, desk.job(script_job()))
     until(lambda: "at work" in desk.screen())
     outcome = desk.launch("resume", "last")

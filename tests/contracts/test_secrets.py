@@ -7,7 +7,7 @@ import json
 import pytest
 from safetensors import safe_open
 
-from tests.contracts.conftest import Case, Desk, checkpoints, script_job, small
+from tests.contracts.conftest import Case, Desk, checkpoints, complete_views, script_job, small
 
 SECRET = "hush-hush-0123456789-0123456789-abcdefgh"
 
@@ -15,8 +15,10 @@ SECRET = "hush-hush-0123456789-0123456789-abcdefgh"
 def test_a_secret_of_the_environment_is_in_no_file_of_a_run_with_every_view(desk: Desk) -> None:
     env = {"MY_TOKEN": "${env:SECRET}", "OWN_PASSWORD": "${env:SECRET}"}
     job = small(env=env, train__max_steps=3, log__wandb=True, log__csv=True)
-    outcome = desk.launch(desk.job(job), env={"SECRET": SECRET, "WANDB_API_KEY": SECRET})
+    known = {"SECRET": SECRET, "WANDB_API_KEY": SECRET}
+    outcome = desk.launch(desk.job(job), env=known)
     assert outcome.code == 0, outcome.said
+    complete_views(desk, desk.run(), **known)
     assert list((desk.run() / "wandb").glob("**/*.wandb"))
     holders = [each for each in desk.run().rglob("*") if each.is_file() and SECRET.encode() in each.read_bytes()]
     assert holders == []

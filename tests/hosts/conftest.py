@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,15 @@ class Seat(Desk):
         return {f"{log.parent.name}/{log.stem}": log.read_text() for log in self.run().glob("logs/attempt-*/rank-*.log")}
 
     def up(self, attempt: int, ranks: int, within_s: float = PATIENCE_S) -> None:
-        until(lambda: self.runs() and sum("up" in text for name, text in self.logs().items()
-                                          if name.startswith(f"attempt-{attempt}/")) == ranks, within_s)  # fmt: skip
+        until(lambda: self.runs() and self.ups()[attempt] == ranks, within_s)
+
+    def up_again(self, ranks: int) -> None:
+        """In any later attempt: a supervisor held up just as a node fell silent takes it for well, and tries it once more."""
+        until(lambda: any(number == ranks for attempt, number in self.ups().items() if attempt > 1))
+
+    def ups(self) -> Counter[int]:
+        """Attempt -> how many of its ranks are up."""
+        return Counter(int(name.split("/")[0].removeprefix("attempt-")) for name, text in self.logs().items() if "up" in text)
 
 
 @pytest.fixture

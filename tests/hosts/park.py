@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
 from tests.slurm.cluster import Namespace, wait_for
 
 NETWORK = "10.78.0"
@@ -35,7 +36,7 @@ Host *
     IdentitiesOnly yes
     UserKnownHostsFile {folder}/known_hosts
     GlobalKnownHostsFile /dev/null
-    ConnectTimeout 2
+    ConnectTimeout 60
 """
 
 
@@ -96,7 +97,7 @@ class Park:
             host.run("mount", "-t", "tmpfs", "tmpfs", "/run")
             host.run("mkdir", "-p", "/run/sshd")
             host.start("/usr/sbin/sshd", "-D", "-e", "-f", f"{self.folder}/sshd_config")
-            wait_for(lambda: self.call("ssh", name, "true") == 0, f"sshd of {name}")
+            wait_for(lambda: self.call("ssh", name, "true") == 0, f"sshd of {name}", PATIENCE_S)
 
     def command(self, *argv: str) -> list[str]:
         """In h0's network and among its processes, with its ssh."""
@@ -141,8 +142,8 @@ class Park:
         """Nothing is left on any host. One that a test crashed is booted again."""
         for name in self.hosts:
             self.mend(name)
-        wait_for(lambda: not any(map(self.agents, self.hosts)), "no process of a run to be left", 30)
-        wait_for(lambda: not any(map(self.leftovers, self.hosts)), "no folder of an agent to be left")
+        wait_for(lambda: not any(map(self.agents, self.hosts)), "no process of a run to be left", PATIENCE_S)
+        wait_for(lambda: not any(map(self.leftovers, self.hosts)), "no folder of an agent to be left", PATIENCE_S)
 
 
 def address(name: str) -> str:

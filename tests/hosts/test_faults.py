@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.contracts.conftest import LAUNCH
+from tests.contracts.conftest import LAUNCH, until
 from tests.hosts.conftest import Seat
 from tests.hosts.park import command_line
 
@@ -37,16 +37,18 @@ NODE_IS_LOST = ("cut", "frozen", "power")
     "fault", [each if each in IN_THE_SUITE else pytest.param(each, marks=pytest.mark.long) for each in FAULTS]
 )
 def test_goes_on(seat: Seat, fault: str) -> None:
-    seat.start(LAUNCH, seat.program(spares=1))
+    # What merely is held up by a busy machine must not look silent, where the node is well.
+    patient = () if fault in NODE_IS_LOST else ("--set", "retry.lost_after=30s")
+    seat.start(LAUNCH, seat.program(spares=1), *patient)
     seat.up(attempt=1, ranks=2)
     FAULTS[fault](seat)
     try:
-        seat.up(attempt=2, ranks=2)
-        failure, *_ = seat.events("failure")
+        seat.up_again(ranks=2)
+        reasons = [each["reason"] for each in seat.events("failure")]
         if fault != "rank":  # the ranks of a node that died at once are tried elsewhere
-            assert ("h3 takes the place of h2" in failure["reason"]) is (fault in NODE_IS_LOST), failure["reason"]
-        if fault == "cut":  # it hears nothing, and has ended itself before the other began
-            assert not seat.park.agents("h2")
+            assert any("h3 takes the place of h2" in reason for reason in reasons) is (fault in NODE_IS_LOST), reasons
+        if fault == "cut":  # it hears nothing, and ends itself
+            until(lambda: not seat.park.agents("h2"))
     finally:
         seat.park.mend("h2")
     assert seat.launch("stop", "last", "--wait").code == 0
@@ -69,9 +71,9 @@ def test_as_many_as_there_are(seat: Seat) -> None:
         seat.start(LAUNCH, seat.program(nodes={"min": 1, "max": 3}))
         seat.up(attempt=1, ranks=2)
         seat.park.cut("h2")
-        seat.up(attempt=2, ranks=1)
+        seat.up_again(ranks=1)
     finally:
         seat.park.mend("h2")
         seat.park.mend("h3")
-    assert "without node 1 (h2)" in seat.events("failure")[0]["reason"]
+    assert any("without node 1 (h2)" in each["reason"] for each in seat.events("failure"))
     assert seat.launch("stop", "last", "--wait").code == 0

@@ -16,7 +16,7 @@ PACE = "slow"
 
 
 def training(**resources: Any) -> dict[str, Any]:
-    job = small(train__max_steps=60, checkpoint__every="5 steps", retry__max_restarts=3)
+    job = small(train__max_steps=60, checkpoint__every="5 steps", retry__max_restarts=3, retry__lost_after="8s")
     return {**job, "resources": {**job["resources"], **resources}}
 
 
@@ -45,13 +45,14 @@ def test_robbed_of_a_host(seat: Seat, undisturbed: str, stopped: bool) -> None:
     attempts = len(seat.events("attempt"))
     seat.park.cut("h2")
     try:
-        until(lambda: len(seat.events("attempt")) == attempts + 1)
+        until(lambda: len(seat.events("attempt")) > attempts)
         (seat.folder / PACE).unlink()
         until(lambda: seat.status()["state"] == "done")
     finally:
         seat.park.mend("h2")
     assert weights(seat.run()) == undisturbed
-    assert "h3 takes the place of h2" in seat.events("failure")[0]["reason"]
+    # Not always the first: a supervisor held up just as h2 fell silent takes it for well, and tries it once more.
+    assert any("h3 takes the place of h2" in each["reason"] for each in seat.events("failure"))
 
 
 @pytest.mark.long  # nearly covered under Slurm
