@@ -31,8 +31,8 @@ class Bench:
         path.write_text(json.dumps(job))  # JSON is YAML
         return path
 
-    def launch(self, *argv: str, runs: str = "runs") -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "LAUNCHER_RUNS": str(self.folder / runs)}
+    def launch(self, *argv: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "LAUNCHER_RUNS": str(self.folder / "runs")}
         with (self.folder / "screen.txt").open("ab") as screen:
             process = subprocess.Popen([LAUNCH, *argv], cwd=self.folder, env=environment, stdin=subprocess.DEVNULL,
                                        stdout=screen, stderr=screen, start_new_session=True)  # fmt: skip
@@ -42,9 +42,9 @@ class Bench:
     def wait(self, process: subprocess.Popen[bytes], timeout_s: float = PATIENCE_S) -> int:
         return process.wait(timeout_s)
 
-    def run(self, runs: str = "runs") -> Path:
+    def run(self) -> Path:
         """The only run in the folder."""
-        (path,) = (each for each in (self.folder / runs).iterdir() if not each.name.startswith("."))
+        (path,) = (each for each in (self.folder / "runs").iterdir() if not each.name.startswith("."))
         return path
 
     def screen(self) -> str:

@@ -114,9 +114,10 @@ def spoiled(scene: Scene, dice: random.Random) -> str:
 
 def clock_jumped(scene: Scene, dice: random.Random) -> str:
     then = dice.choice((0, 4_000_000_000))
-    for path in [scene.home, *scene.home.rglob("*")]:
-        with suppress(FileNotFoundError):
-            os.utime(path, (then, then))
+    for place, folders, files in os.walk(scene.home):  # rglob raises where a folder vanishes meanwhile
+        for path in (Path(place), *(Path(place, name) for name in (*folders, *files))):
+            with suppress(FileNotFoundError):
+                os.utime(path, (then, then))
     return f"files of {then}, {signalled(scene, dice, signal.SIGKILL)}"
 
 

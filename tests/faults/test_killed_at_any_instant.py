@@ -7,10 +7,12 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.faults.conftest import Bench, family, gone, over, until
@@ -89,7 +91,7 @@ def kill_and_resume(bench: Bench, ranks: int, seconds: float, seed: int) -> dict
     time.sleep(dice.uniform(0.2, 1.0) * seconds)
     everyone = family(process.pid)
     for each in choose(victim, process.pid, dice):
-        if each.is_running():
+        with suppress(psutil.NoSuchProcess):
             each.send_signal(signal.SIGKILL)
     if victim in ("supervisor", "everything"):
         process.wait()

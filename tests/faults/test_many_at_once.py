@@ -24,10 +24,8 @@ dist.destroy_process_group()
 def all_at_once(bench: Bench, launches: int) -> None:
     (bench.folder / "train.py").write_text(SCRIPT)
     resources = {"nodes": 2, "procs_per_node": 1, "device": "cpu"}
-    specs = [
-        bench.spec({"name": "same", "run": {"script": "train.py", "args": [number]}, "resources": resources}, f"job-{number}")
-        for number in range(launches)
-    ]
+    same = {"name": "same", "resources": resources, "retry": {"lost_after": "60s"}}  # they hold each other up
+    specs = [bench.spec({**same, "run": {"script": "train.py", "args": [number]}}, f"job-{number}") for number in range(launches)]
     processes = [bench.launch(str(spec)) for spec in specs]
     assert [bench.wait(process) for process in processes] == [0] * launches, bench.screen()
     runs = list((bench.folder / "runs").iterdir())

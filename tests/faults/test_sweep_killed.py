@@ -17,7 +17,7 @@ import pytest
 from tests.faults.conftest import until
 from tests.faults.processes import left, roles
 from tests.faults.test_killed_at_any_instant import JOB, outcome
-from tests.faults.test_violence import HUNG_S, SMALL, Scene, remains
+from tests.faults.test_violence import SMALL, Scene, remains
 
 Kill = Callable[[str, random.Random], bool]
 """Kills one of the processes that bear the mark; whether the sweep is to be resumed."""
@@ -120,7 +120,7 @@ def disturbed(scene: Scene, job: dict[str, Any], dice: random.Random, *, kills: 
         time.sleep(dice.uniform(0.0, 1.5) * seconds / kills)
         assert process.poll() is None, f"it ended before kill {number}: {scene.screen()}"
         if victim(scene.mark, dice):
-            scene.wait(process, HUNG_S)
+            scene.wait(process)
             assert left(scene.mark) == [], f"left behind after kill {number}, {victim.__name__}"
             process = scene.launch("resume", str(sweep))
     assert scene.wait(process, 900) == 0, scene.screen()

@@ -1,7 +1,8 @@
 """A real Slurm on one machine: every node a network, host name, process and memory namespace of its own. Needs root.
 
 Nodes can be crashed (their PID 1 is killed: a power cut), frozen, cut from the network and booted again; the controller can be
-stopped. Short timers, so that a test need not wait for what takes minutes on a real cluster; UnkillableStepTimeout is not short:
+stopped. Short timers, so that a test need not wait for what takes minutes on a real cluster; but who is only slow to save
+or to read its credential must not be killed or refused, and those timers are not short. Nor is UnkillableStepTimeout:
 a step whose srun stands still tells it five times of its task's end, MessageTimeout each, and Slurm drains a node whose step
 takes longer than that to end. Everything dies with this process.
 """
@@ -18,13 +19,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun", "salloc", "sacct")
 NEEDED = ("slurmctld", "slurmd", "munged", "unshare", "nsenter", "ip")
 NETWORK = "10.77.0"
 CONTROLLER = f"{NETWORK}.254"
 SLURMD_PORT = 16818
 CPUS = 4
-START_S = 30.0
 INIT = Path(__file__).with_name("init.py")
 
 SLURM_CONF = """\
@@ -34,7 +36,7 @@ SlurmctldPort=16817
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/run/munge.sock,cred_expire=5
+AuthInfo=socket={folder}/run/munge.sock,cred_expire=60
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/run/slurmctld.pid
@@ -60,7 +62,7 @@ MinJobAge=3600
 SchedulerParameters=sched_interval=1,batch_sched_delay=1,bf_interval=1
 SlurmdTimeout=10
 MessageTimeout=5
-KillWait=5
+KillWait=30
 UnkillableStepTimeout=60
 TCPTimeout=2
 AccountingStorageType=accounting_storage/none
@@ -69,8 +71,8 @@ RealMemory=64000 Gres=gpu:fake:2 State=UNKNOWN
 PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE DefaultTime=60 State=UP OverSubscribe=NO
 PartitionName=main Default=YES PriorityTier=10 PreemptMode=OFF
 PartitionName=high PriorityTier=100 PreemptMode=OFF
-PartitionName=low PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
-PartitionName=scav PriorityTier=1 PreemptMode=CANCEL GraceTime=5
+PartitionName=low PriorityTier=1 PreemptMode=REQUEUE GraceTime=30
+PartitionName=scav PriorityTier=1 PreemptMode=CANCEL GraceTime=30
 PartitionName=swift PriorityTier=1 PreemptMode=CANCEL GraceTime=0
 PartitionName=short MaxTime=5 PriorityTier=10 PreemptMode=OFF
 """
@@ -295,7 +297,7 @@ class Cluster:
     def states(self) -> dict[str, str]:
         return dict(line.split() for line in self.run("sinfo", "-h", "-N", "-o", "%N %t", "-p", "main").splitlines())
 
-    def wait_idle(self, timeout_s: float = START_S) -> None:
+    def wait_idle(self, timeout_s: float = PATIENCE_S) -> None:
         """All nodes are there and free. A node that a test crashed is booted again, one that is down is brought back."""
         self.boot_crashed()
         wait_for(self.all_idle, "all nodes to be idle", timeout_s)
@@ -309,7 +311,10 @@ class Cluster:
 
     def listens(self, name: str) -> bool:
         probe = self.controller.command("bash", "-c", f"exec 3<>/dev/tcp/{NETWORK}.{name[1:]}/{SLURMD_PORT}")
-        return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
+        try:
+            return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def bring_back(self) -> dict[str, str]:
         """Every node that is down, as an administrator would. Slurm drains one whose step it could not end, as after a cut."""
@@ -325,7 +330,7 @@ class Cluster:
         return len(states) == len(self.nodes) and all(state == "idle" for state in states.values())
 
 
-def wait_for(ready: Callable[[], bool], what: str, timeout_s: float = START_S) -> None:
+def wait_for(ready: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not ready():
         if time.monotonic() > deadline:

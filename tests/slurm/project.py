@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.patience import PATIENCE_S
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, wait_for
 
 WRITES = """\
 import json, os, sys
@@ -20,7 +20,13 @@ out = Path(os.environ["LAUNCHER_RUN_DIR"]) / f"rank-{os.environ['RANK']}.json"
 out.write_text(json.dumps({"word": "WORD", "world": os.environ["WORLD_SIZE"], "cwd": os.getcwd(), "env": dict(os.environ)}))
 print("the word is", "WORD", flush=True)
 """
-JOB = "name: {name}\nrun: {{program: [{python}, own.py]}}\nresources: {{procs_per_node: 1, {resources}}}\n{more}"
+JOB = """\
+name: {name}
+run: {{program: [{python}, own.py]}}
+resources: {{procs_per_node: 1, {resources}}}
+retry: {{lost_after: 60s, {retry}}}
+{more}"""
+"""An agent that the machine holds up is not lost."""
 
 
 class Project:
@@ -35,9 +41,9 @@ class Project:
     def program(self, word: str, *, then: str = "") -> None:
         (self.folder / "own.py").write_text(WRITES.replace("WORD", word) + then)
 
-    def job(self, resources: str = "backend: slurm", *, name: str = "job", more: str = "") -> str:
+    def job(self, resources: str = "backend: slurm", *, name: str = "job", retry: str = "", more: str = "") -> str:
         """The name of a job file."""
-        text = JOB.format(name=name, python=sys.executable, resources=resources, more=more)
+        text = JOB.format(name=name, python=sys.executable, resources=resources, retry=retry, more=more)
         (self.folder / f"{name}.yaml").write_text(text)
         return f"{name}.yaml"
 
@@ -70,3 +76,7 @@ class Project:
 
     def queue(self) -> list[str]:
         return self.cluster.run("squeue", "--noheader", "--format=%i").split()
+
+    def wait_for_empty_queue(self) -> None:
+        """A run is done before its job is: that ends, and its successor is taken out of the queue."""
+        wait_for(lambda: not self.queue(), "an empty queue")

@@ -6,19 +6,20 @@ import json
 import os
 import signal
 
-from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
+from tests.slurm.counting import SOON_LOST, Counting, events, wait, wait_for, wait_for_end
 from tests.slurm.test_ladder import command
 
 
 def test_status_tells_of_it_while_its_job_still_runs(counting: Counting) -> None:
-    run = counting.launch(60, resources={"nodes": 2})
-    wait_for(run, "running")
-    successor = wait_for(run, "successor")["job"]
-    first, (host, other) = counting.job(run), counting.hosts(run)
-    agents = [pid for pid in counting.cluster.nodes[other].processes() if b"launcher.agent" in command(pid)]
-    for pid in agents:
-        os.kill(pid, signal.SIGSTOP)  # or they would soon cancel the job
-    counting.cluster.crash(host)
+    with counting.held():
+        run = counting.launch(60, resources={"nodes": 2}, retry=SOON_LOST)
+        wait_for(run, "running")
+        successor = wait_for(run, "successor")["job"]
+        first, (host, other) = counting.job(run), counting.hosts(run)
+        agents = [pid for pid in counting.cluster.nodes[other].processes() if b"launcher.agent" in command(pid)]
+        for pid in agents:
+            os.kill(pid, signal.SIGSTOP)  # or they would soon cancel the job
+        counting.cluster.crash(host)
     told: dict[str, str] = {}
 
     def is_told() -> bool:

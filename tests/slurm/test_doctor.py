@@ -16,7 +16,8 @@ import pytest
 from tests.slurm.cluster import Cluster
 
 LAUNCH = str(Path(sys.executable).with_name("launch"))
-SMALL = ("--set", "resources.procs_per_node=1", "--set", "resources.device=cpu")
+SMALL = ("--set", "resources.procs_per_node=1", "--set", "resources.device=cpu", "--set", "retry.lost_after=60s")
+"""An agent that the machine holds up is not lost."""
 
 
 @pytest.fixture

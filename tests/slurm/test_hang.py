@@ -13,6 +13,8 @@ import pytest
 from launcher.rundir import RunDir, read_json
 from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
 
+HANG_TIMEOUT = "20s"
+"""Three times as long until the first step: before that torch is imported, and not only once."""
 HANGS = """\
 import ctypes, os, sys, time
 from pathlib import Path
@@ -82,7 +84,7 @@ def counting(counting: Counting, tmp_path: Path) -> Counting:
     return counting
 
 
-def submit(counting: Counting, script: str, *args: str, hang_timeout: str = "6s") -> RunDir:
+def submit(counting: Counting, script: str, *args: str, hang_timeout: str = HANG_TIMEOUT) -> RunDir:
     return counting.submit({
         "run": {"script": script, "args": list(args)}, "resources": {"nodes": 2}, "retry": {"hang_timeout": hang_timeout},
     })  # fmt: skip
@@ -111,7 +113,7 @@ def test_in_a_collective(counting: Counting) -> None:
 
 
 def trained(counting: Counting, **parts: Any) -> RunDir:
-    job = {"train": TRAIN, "retry": {"hang_timeout": "6s"}, "checkpoint": {"every": "2 steps"}, **parts}
+    job = {"train": TRAIN, "retry": {"hang_timeout": HANG_TIMEOUT}, "checkpoint": {"every": "2 steps"}, **parts}
     run = counting.submit({**job, "resources": {"nodes": 2, "threads": 1, **parts.get("resources", {})}})
     wait_for_end(run, "done")
     return run
@@ -132,10 +134,17 @@ def test_a_living_run_shows_its_stacks_and_opens_a_shell(counting: Counting) -> 
     run = submit(counting, "hangs.py", "for a while")
     logs = [run.rank_log(1, rank) for rank in range(2)]
     wait(run, lambda: all(log.exists() and log.read_text() for log in logs), "its ranks")
-    told = json.loads(counting.call("stacks", str(run.path), "--json"))
-    assert [group["ranks"] for group in told["groups"]] == [[0, 1]]
+    told: dict[str, Any] = {}
+
+    def are_together() -> bool:
+        """One may be asked at another line, or not have come so far."""
+        told.update(json.loads(counting.call("stacks", str(run.path), "--json")))
+        return [group["ranks"] for group in told["groups"]] == [[0, 1]]
+
+    wait(run, are_together, "both ranks in one place")
     assert told["groups"][0]["where"].startswith(str(counting.folder / "hangs.py"))
-    assert counting.call("stacks", str(run.path)).startswith("2 ranks in <module>: hangs.py:")
+    shown = "2 ranks in <module>: hangs.py:"
+    wait(run, lambda: counting.call("stacks", str(run.path)).startswith(shown), f"the words {shown}")
     said = 'echo "$SLURMD_NODENAME $LAUNCHER_RUN_DIR $PWD"'
     there = counting.call("shell", str(run.path), "--node", "1", "--", "sh", "-c", said)
     assert there.split() == [counting.hosts(run)[1], str(run.path), str(counting.folder)]

@@ -10,7 +10,7 @@ import pytest
 
 from launcher.backends.distrust import hold_against
 from launcher.rundir import read_json
-from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
+from tests.slurm.counting import SOON_LOST, Counting, events, wait, wait_for, wait_for_end
 
 
 def test_a_run_that_is_done_leaves_nothing_in_the_queue(counting: Counting) -> None:
@@ -21,22 +21,24 @@ def test_a_run_that_is_done_leaves_nothing_in_the_queue(counting: Counting) -> N
 
 
 def test_a_spare_takes_the_place_of_a_lost_node(counting: Counting) -> None:
-    run = counting.launch(60, resources={"nodes": 2, "spares": 1})
-    wait_for(run, "running")
-    _, second, third = counting.hosts(run)
-    counting.cluster.crash(second)
-    assert f"{third} takes the place of {second}" in wait_for(run, "failure")["reason"]
+    with counting.held():
+        run = counting.launch(60, resources={"nodes": 2, "spares": 1}, retry=SOON_LOST)
+        wait_for(run, "running")
+        _, second, third = counting.hosts(run)
+        counting.cluster.crash(second)
+        assert f"{third} takes the place of {second}" in wait_for(run, "failure")["reason"]
     wait_for_end(run, "done")
     assert len(events(run, "supervising")) == 1
 
 
 @pytest.mark.long
 def test_a_lost_node_without_a_spare_is_left_behind_by_the_successor(counting: Counting) -> None:
-    run = counting.launch(60, resources={"nodes": 2})
-    wait_for(run, "running")
-    _, second = counting.hosts(run)
-    counting.cluster.crash(second)
-    assert "in another job, without node 1" in wait_for(run, "failure")["reason"]
+    with counting.held():
+        run = counting.launch(60, resources={"nodes": 2}, retry=SOON_LOST)
+        wait_for(run, "running")
+        _, second = counting.hosts(run)
+        counting.cluster.crash(second)
+        assert "in another job, without node 1" in wait_for(run, "failure")["reason"]
     wait_for_end(run, "done")
     assert second not in counting.hosts(run)
     remembered = read_json(counting.folder / "state" / "launcher" / "nodes.json")
@@ -45,11 +47,12 @@ def test_a_lost_node_without_a_spare_is_left_behind_by_the_successor(counting: C
 
 
 def test_with_a_range_of_nodes_it_goes_on_with_fewer(counting: Counting) -> None:
-    run = counting.launch(100, resources={"nodes": {"min": 1, "max": 2}})
-    wait_for(run, "running")
-    _, second = counting.hosts(run)
-    counting.cluster.nodes[second].freeze()
-    assert "with 1 of 2 nodes" in wait_for(run, "failure")["reason"]
+    with counting.held():
+        run = counting.launch(100, resources={"nodes": {"min": 1, "max": 2}}, retry=SOON_LOST)
+        wait_for(run, "running")
+        _, second = counting.hosts(run)
+        counting.cluster.nodes[second].freeze()
+        assert "with 1 of 2 nodes" in wait_for(run, "failure")["reason"]
     wait_for(run, "running", 2)
     node = counting.cluster.nodes[second]
     node.thaw()
@@ -59,24 +62,27 @@ def test_with_a_range_of_nodes_it_goes_on_with_fewer(counting: Counting) -> None
 
 
 def test_a_dead_supervisor_is_followed_by_the_successor(counting: Counting) -> None:
-    run = counting.launch(60)
-    wait_for(run, "running")
-    wait_for(run, "successor")
-    os.kill(process(counting, b"supervise"), signal.SIGKILL)
+    with counting.held():
+        run = counting.launch(60)
+        wait_for(run, "running")
+        wait_for(run, "successor")
+        os.kill(process(counting, b"supervise"), signal.SIGKILL)
+        assert "ended without a word" in wait_for(run, "failure")["reason"]
     wait_for_end(run, "done")
-    assert "ended without a word" in events(run, "failure")[0]["reason"]
     wait(run, lambda: not counting.queued(), "an empty queue")
 
 
 def test_a_batch_host_that_froze_and_thaws_ends_nothing(counting: Counting) -> None:
     """The agents that are left cancel its job, for Slurm keeps it: to the supervisor that thaws this is nobody's scancel."""
-    run = counting.launch(100, resources={"nodes": 2})
-    wait_for(run, "running")
-    wait_for(run, "successor")
-    job, node = counting.job(run), counting.cluster.nodes[counting.hosts(run)[0]]
-    node.freeze()
-    wait(run, lambda: counting.cluster.run("squeue", "-h", "-j", job, "-o", "%T").strip() != "RUNNING", "the job to be cancelled")
-    node.thaw()
+    with counting.held():
+        run = counting.launch(100, resources={"nodes": 2}, retry=SOON_LOST)
+        wait_for(run, "running")
+        wait_for(run, "successor")
+        job, node = counting.job(run), counting.cluster.nodes[counting.hosts(run)[0]]
+        node.freeze()
+        state = ("squeue", "-h", "-j", job, "-o", "%T")
+        wait(run, lambda: counting.cluster.run(*state).strip() != "RUNNING", "the job to be cancelled")
+        node.thaw()
     wait_for_end(run, "done")
     assert not events(run, "stopped")
     wait(run, lambda: not counting.queued(), "an empty queue")
@@ -85,12 +91,13 @@ def test_a_batch_host_that_froze_and_thaws_ends_nothing(counting: Counting) -> N
 @pytest.mark.long
 def test_a_batch_host_that_stays_frozen_is_left_behind(counting: Counting) -> None:
     """What it holds it goes on holding, the run's lock too; when it thaws at last, the run is in other hands."""
-    run = counting.launch(60, resources={"nodes": 2})
-    wait_for(run, "running")
-    wait_for(run, "successor")
-    node = counting.cluster.nodes[counting.hosts(run)[0]]
-    node.freeze()
-    wait(run, lambda: events(run, "done", "failed", "stopped"), "its end without the frozen node", 150.0)
+    with counting.held():
+        run = counting.launch(60, resources={"nodes": 2}, retry=SOON_LOST)
+        wait_for(run, "running")
+        wait_for(run, "successor")
+        node = counting.cluster.nodes[counting.hosts(run)[0]]
+        node.freeze()
+    wait(run, lambda: events(run, "done", "failed", "stopped"), "its end without the frozen node")
     node.thaw()
     wait_for_end(run, "done")
     wait(run, lambda: not counting.queued(), "an empty queue")
@@ -111,15 +118,16 @@ def test_a_black_hole_is_left_out_by_the_second_attempt(counting: Counting) -> N
 
 @pytest.mark.long
 def test_a_controller_that_is_down_is_a_note(counting: Counting) -> None:
-    run = counting.launch(160)
-    wait_for(run, "successor")
-    wait_for(run, "running")
-    counting.cluster.stop_controller()
-    try:
-        os.kill(process(counting, b"supervise"), signal.SIGUSR1)
-        assert "does not answer" in wait_for(run, "note")["reason"]
-    finally:
-        counting.cluster.start_controller()
+    with counting.held():
+        run = counting.launch(60)
+        wait_for(run, "successor")
+        wait_for(run, "running")
+        counting.cluster.stop_controller()
+        try:
+            os.kill(process(counting, b"supervise"), signal.SIGUSR1)
+            assert "does not answer" in wait_for(run, "note")["reason"]
+        finally:
+            counting.cluster.start_controller()
     wait_for_end(run, "done")
     wait(run, lambda: not counting.queued(), "an empty queue")
 

@@ -10,7 +10,7 @@ import pytest
 
 from launcher.checkpoints import MODEL, newest_whole
 from launcher.rundir import RunDir, json_lines
-from tests.slurm.counting import Counting, events, wait, wait_for, wait_for_end
+from tests.slurm.counting import SOON_LOST, Counting, events, wait, wait_for, wait_for_end
 
 TRAIN = {
     "model": {"target": "mlp", "in_features": 64, "out_features": 10},
@@ -23,7 +23,7 @@ TRAIN = {
 
 def train(counting: Counting, backend: str, **resources: Any) -> RunDir:
     resources = {"nodes": 2, "backend": backend, "threads": 1, **resources}
-    return counting.submit({"train": TRAIN, "checkpoint": {"every": "20 steps"}, "resources": resources})
+    return counting.submit({"train": TRAIN, "checkpoint": {"every": "20 steps"}, "resources": resources, "retry": SOON_LOST})
 
 
 def weights(run: RunDir) -> str:
@@ -87,7 +87,7 @@ def test_disturbed_and_undisturbed(counting: Counting, disturb: Callable[..., No
     run = train(counting, "slurm", **resources)
     wait_for(run, "checkpoint")
     disturb(counting, run)
-    wait(run, lambda: events(run, "done", "failed"), "its end", 120.0)
+    wait(run, lambda: events(run, "done", "failed"), "its end")
     wait_for_end(run, "done")
     assert len(events(run, "attempt")) == 2
     assert weights(run) == weights(alone)

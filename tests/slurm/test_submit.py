@@ -32,7 +32,7 @@ def test_pending_run_is_seen_from_anywhere_and_runs_the_code_as_it_was(project: 
     first, second = (project.wrote(run, rank) for rank in (0, 1))
     assert [(each["word"], each["world"], each["cwd"]) for each in (first, second)] == [("one", "2", str(run / "code"))] * 2
     assert project.launch("logs", str(run), "--ranks", "1").stdout == "the word is one\n"
-    assert not project.queue()
+    project.wait_for_empty_queue()
 
 
 def test_what_waits_is_taken_out_of_the_queue_and_resumed(project: Project) -> None:
@@ -108,7 +108,7 @@ def test_by_hand_with_sbatch_and_in_an_allocation(project: Project, tmp_path: Pa
         assert project.wrote(each, 1)["world"] == "2"
         assert project.wrote(each)["env"]["own_word"] == "hi"
         assert project.status(each)["state"] == "done"
-    assert not project.queue()
+    project.wait_for_empty_queue()
 
 
 def test_dry_run_shows_the_script_and_the_pasted_line_of_prepare_submits_it(project: Project) -> None:
@@ -168,7 +168,7 @@ def test_leaving_a_followed_run_leaves_its_job(project: Project) -> None:
 
 
 def test_run_after_another_begins_when_that_is_done_and_not_when_it_failed(project: Project) -> None:
-    job = project.job(more="retry: {max_restarts: 0}")
+    job = project.job(retry="max_restarts: 0")
     first = project.submit(job, "--set", HELD)
     second = project.submit(job, "--after", first.name)
     assert "Dependency" in project.status(second)["reason"]
