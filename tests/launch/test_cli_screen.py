@@ -12,6 +12,7 @@ import pytest
 
 from launcher.cli import screen as screens
 from launcher.cli.fold import Fold, named
+from launcher.cli.reading_logs import screen_of
 from launcher.cli.screen import Screen, Writer
 from launcher.cli.tail import BEHIND_BYTES, Tail
 from launcher.cli.terminal import cut, duration, size
@@ -257,6 +258,23 @@ def test_two_ranks_progress_bars_do_not_flood_a_file(run: RunDir) -> None:
     screen()
     screen.close()
     assert out.getvalue() == "100%\n"
+
+
+def test_an_attempt_that_begins_as_one_begins_to_follow_is_shown_once(run: RunDir) -> None:
+    out = io.StringIO()
+
+    def ranks() -> list[int]:
+        log(run, 0, "begun\n")
+        begin(run, 1)
+        return [0]
+
+    screen = screen_of(run, ranks, out)
+    screen()
+    assert out.getvalue() == "begun\n"
+    begin(run, 1)  # told late: its folder was there before
+    screen()
+    screen.close()
+    assert out.getvalue() == "begun\n"
 
 
 @pytest.mark.parametrize(("blamed", "shown"), [(1, False), (0, True)])

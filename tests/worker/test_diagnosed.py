@@ -61,6 +61,12 @@ TRAININGS: dict[str, tuple[Given, list[str]]] = {
     "a checkpoint after each step": (
         trained(model=MLP | {"hidden": [1000, 1000]}, save="1 step", max_steps=30), ["checkpoint-bound"]),
 }  # fmt: skip
+LIMITS = {
+    "a slow data set": {"WORTH_S": 0.3},
+    "a slow model, its data read by a process": {"WORTH_S": 1.0},  # of the 1.5 s that its steps compute
+    "a checkpoint after each step": {"WORTH_S": 0.3, "WAITING": math.inf},  # so short, they wait for any data on a busy machine
+}
+"""Of `speed`, for trainings of a second or two."""
 EACH_STEP: Given = {"log": {"every": "1 steps", "plots": False}}
 LEARNS = {"healthy": 0.9, "30 sigmoids, cured": 0.3, "rnn, lr 10, cured": 0.6}
 """Validation accuracy that those come to which can learn; 0.1 is chance."""
@@ -82,12 +88,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDir]:
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_what_is_told(runs: dict[str, RunDir], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name.startswith("a slow model"):
-        monkeypatch.setattr(speed, "WORTH_S", 1.0)  # all 15 steps compute 1.5
-    elif name.startswith(("a slow data", "a checkpoint")):
-        monkeypatch.setattr(speed, "WORTH_S", 0.3)
-        if "data-bound" not in TRAININGS[name][1]:  # a busy machine makes short steps wait for anything
-            monkeypatch.setattr(speed, "WAITING", math.inf)
+    for limit, value in LIMITS.get(name, {}).items():
+        monkeypatch.setattr(speed, limit, value)
     assert [verdict.name for verdict in verdicts_of(runs[name])] == TRAININGS[name][1]
 
 
